@@ -1,0 +1,85 @@
+"""Rows of the registry: devices, what they shall run, what they prove to run, and enrolment tokens."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from controller.db import Base, new_id
+
+
+class DeviceRow(Base):
+    """One enrolled machine."""
+
+    __tablename__ = "devices"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    public_key: Mapped[bytes] = mapped_column(unique=True)  # 32 bytes, Ed25519
+    state: Mapped[str] = mapped_column(index=True)  # controller.devices.lifecycle.DeviceState
+    labels: Mapped[dict[str, Any]]
+    facts: Mapped[dict[str, Any]]
+    facts_session: Mapped[int] = mapped_column(default=0)
+    facts_sequence: Mapped[int] = mapped_column(default=0)
+    online: Mapped[bool] = mapped_column(default=False, index=True)
+    online_since: Mapped[datetime | None]
+    last_seen_at: Mapped[datetime | None]
+    session: Mapped[int] = mapped_column(default=0)  # of the latest birth
+    boot_id: Mapped[str] = mapped_column(default="")
+    agent_version: Mapped[str] = mapped_column(default="")
+    reported: Mapped[dict[str, Any]]  # the latest `reported` body, {} before the first
+    reported_session: Mapped[int] = mapped_column(default=0)
+    reported_sequence: Mapped[int] = mapped_column(default=0)
+    certificate_expires_at: Mapped[datetime]
+    enrollment_token_id: Mapped[str]
+    enrolled_at: Mapped[datetime]
+
+
+class DesiredRow(Base):
+    """What a device shall be: the body of its `desired` message, versioned."""
+
+    __tablename__ = "desired"
+    device_id: Mapped[str] = mapped_column(ForeignKey("devices.id"), primary_key=True)
+    epoch: Mapped[int]
+    version: Mapped[int]
+    body: Mapped[dict[str, Any]]
+    updated_at: Mapped[datetime]
+
+
+class ReceiptRow(Base):
+    """A device's signed statement of what it runs, kept with the exact envelope that it signed."""
+
+    __tablename__ = "receipts"
+    __table_args__ = (Index("ix_receipts_device_id_session_sequence", "device_id", "session", "sequence", unique=True),)
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    device_id: Mapped[str] = mapped_column(ForeignKey("devices.id"))
+    session: Mapped[int]
+    sequence: Mapped[int]
+    execution_id: Mapped[str] = mapped_column(index=True)
+    model: Mapped[str]
+    version: Mapped[int]
+    variant_id: Mapped[str]
+    runtime: Mapped[str]
+    sha256: Mapped[str]
+    golden_passed: Mapped[bool]
+    golden_agreement: Mapped[float]
+    latency_p50_ms: Mapped[float]
+    is_fallback: Mapped[bool]
+    body: Mapped[dict[str, Any]]
+    envelope: Mapped[bytes]
+    accepted_at: Mapped[datetime]
+
+
+class EnrollmentTokenRow(Base):
+    """Lets machines enrol themselves. The secret is shown once and kept as its sha256."""
+
+    __tablename__ = "enrollment_tokens"
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str]
+    secret_digest: Mapped[str] = mapped_column(unique=True)
+    labels: Mapped[dict[str, Any]]
+    max_uses: Mapped[int]
+    uses: Mapped[int] = mapped_column(default=0)
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]

@@ -1,0 +1,139 @@
+"""Messages about devices: presence, facts, refusals, the controller's own state, and enrolment over HTTP."""
+
+from typing import Annotated, Any
+
+import msgspec
+
+ShortText = Annotated[str, msgspec.Meta(max_length=256)]
+LongText = Annotated[str, msgspec.Meta(max_length=2048)]
+MessageId = Annotated[str, msgspec.Meta(max_length=64)]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Ratio = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+
+
+class ArtifactRef(msgspec.Struct, frozen=True, kw_only=True):
+    """Immutable bytes, named; fetched from `/device/v1/blobs/<sha256>`."""
+
+    sha256: Sha256
+    size_bytes: Count
+
+
+class Birth(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="birth"):
+    """A device came online. Unsigned: it only makes the gateway send what differs.
+
+    Attributes:
+        id: `<session>-<sequence>`.
+        session: Grows by one each time that the agent connects; a late will of an older one is ignored.
+        desired_epoch, desired_version: The desired document that the device holds; 0, 0 for none.
+        open_executions: What the device is still working on.
+        facts_sequence: Sequence of the facts last sent in any session, 0 for none.
+    """
+
+    id: MessageId
+    session: Count
+    boot_id: ShortText
+    agent_version: ShortText
+    desired_epoch: Count = 0
+    desired_version: Count = 0
+    open_executions: Annotated[list[ShortText], msgspec.Meta(max_length=100)] = []
+    at: ShortText = ""
+
+
+class Will(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="will"):
+    """The session ended; published by the broker, or by the agent itself when it stops (`clean`)."""
+
+    session: Count
+    clean: bool = False
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a device is and can do. What could not be read is absent, never zero.
+
+    Attributes:
+        runtimes: Installed inference runtimes that the agent offers, name to version.
+        can_train: Whether the training process can start (torch is installed and allowed).
+        inference_url: Where the device answers the Open Inference Protocol, seen from the device.
+    """
+
+    hostname: ShortText
+    machine: ShortText
+    system: ShortText
+    python: ShortText
+    agent_version: ShortText
+    runtimes: dict[str, str]
+    can_train: bool
+    hardware_id: ShortText | None = None
+    cpu_model: ShortText | None = None
+    cpu_cores: Count | None = None
+    memory_bytes: Count | None = None
+    disk_free_bytes: Count | None = None
+    time_zone: ShortText | None = None
+    inference_url: ShortText | None = None
+    ip_addresses: list[ShortText] = []
+
+
+class FactsReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="facts"):
+    """A device's facts, signed."""
+
+    id: MessageId
+    session: Count
+    sequence: Count
+    facts: Facts
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="refusal"):
+    """The controller refused a message; on `down/reply`."""
+
+    message_id: MessageId
+    code: ShortText
+    message: LongText
+
+
+class ControllerState(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="controller_state"):
+    """The controller lives; signed, retained, published each minute by the leader.
+
+    Attributes:
+        epoch: Raised by a restore from backup; orders desired documents.
+        incarnation: Changes when the controller restarts; agents then give birth again, with jitter.
+        at: The controller's clock, ISO 8601 UTC.
+    """
+
+    epoch: Count
+    incarnation: ShortText
+    at: ShortText
+
+
+class EnrollRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /device/v1/enroll`. The CSR's subject and extensions are ignored; only its key counts."""
+
+    token: ShortText
+    csr: Annotated[str, msgspec.Meta(max_length=8192)]
+    facts: Facts
+
+
+class EnrollAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What an enrolled device keeps.
+
+    Attributes:
+        certificate, ca: PEM.
+        broker_url: `mqtt[s]://[user:password@]host:port`.
+        controller_keys: Base64 Ed25519 public keys that may sign what comes down, by key id.
+    """
+
+    device_id: str
+    certificate: str
+    ca: str
+    broker_url: str
+    controller_keys: dict[str, str]
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """An RFC 9457 problem body, as both HTTP doors answer."""
+
+    code: str
+    title: str = ""
+    detail: str = ""
+    status: int = 0
+    request_id: str = ""
+    errors: list[dict[str, Any]] = []
