@@ -29,7 +29,7 @@ class Settings:
         tick_interval_s: How often timers are looked at.
     """
 
-    state: Path = Path.home() / ".local/state/shoal/controller"  # noqa: RUF009 (a fixed place)
+    state: Path = Path.home() / ".local/state/shoal/controller"
     database_url: str = ""
     broker_url: str = "mqtt://127.0.0.1:1883"
     device_broker_url: str = ""

@@ -1,0 +1,122 @@
+"""docs/protocol.md states the wire as numbered MUSTs; each test here names the one that it holds."""
+
+import json
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.wire import envelope, signing, topics
+from shoal.wire.devices import Birth
+from shoal.wire.errors import WireError
+from shoal.wire.executions import ExecutionReport, ReportState
+from shoal.wire.rollouts import Desired
+
+DEVICE = "d-abcdefghijklmno2"
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+TOPIC = topics.down(DEVICE, "desired")
+
+
+def key_of(key: Ed25519PrivateKey) -> Callable[[str], bytes | None]:
+    public = signing.raw_public_key(key.public_key())
+    return {signing.key_id_of(public): public}.get
+
+
+def refusal_of(payload: bytes, topic: str = TOPIC) -> str:
+    with pytest.raises(WireError) as caught:
+        envelope.open_envelope(payload, topic=topic, public_key_of=key_of(KEY))
+    return caught.value.code
+
+
+def test_message_when_sealed_and_opened_then_is_the_same() -> None:
+    desired = Desired(epoch=1, version=7)
+    payload = envelope.seal(desired, topic=TOPIC, key=KEY)
+    assert envelope.open_envelope(payload, topic=TOPIC, public_key_of=key_of(KEY)) == desired
+
+
+def test_golden_bytes_when_opened_by_this_version_then_are_understood() -> None:
+    """Bytes made by minor version 0, kept here for ever."""
+    payload = (
+        b'{"v":0,"kind":"desired","body":"{\\"kind\\":\\"desired\\",\\"epoch\\":1,\\"version\\":2,\\"variants'
+        b'\\":[],\\"monitors\\":[]}","key_id":"56475aa75463474c","signature":"0+jJlzBHRZUSJ+1YJ5H/5AA00'
+        b'tlhWb6xU+uRaI6MnH0CkT45b2yDXnOvkxQ9bVe5vr8Btb/XLHmn/cUPSQWtCA=="}'
+    )
+    opened = envelope.open_envelope(payload, topic=TOPIC, public_key_of=key_of(KEY))
+    assert opened == Desired(epoch=1, version=2)
+
+
+def test_signature_when_replayed_on_another_topic_then_is_refused() -> None:
+    payload = envelope.seal(Desired(epoch=1, version=1), topic=TOPIC, key=KEY)
+    assert refusal_of(payload, topics.down("d-bbbbbbbbbbbbbbb2", "desired")) == "signature.invalid"
+
+
+def test_signature_when_made_by_a_foreign_key_then_is_refused() -> None:
+    payload = envelope.seal(Desired(epoch=1, version=1), topic=TOPIC, key=Ed25519PrivateKey.generate())
+    assert refusal_of(payload) == "signature.unknown_key"
+
+
+def test_signed_kind_when_unsigned_then_is_refused() -> None:
+    payload = json.dumps({"v": 0, "kind": "desired", "body": '{"kind":"desired","epoch":1,"version":1}'}).encode()
+    assert refusal_of(payload) == "signature.missing"
+
+
+def test_body_when_passed_off_as_another_kind_then_is_refused() -> None:
+    """The signature is right for the body; the envelope lies about its kind."""
+    report = ExecutionReport(id="1-1", session=1, sequence=1, execution_id="e", attempt=0, state=ReportState.SUCCEEDED)
+    sealed = json.loads(envelope.seal(report, topic=TOPIC, key=KEY))
+    sealed["kind"] = "desired"
+    assert refusal_of(json.dumps(sealed).encode()) == "message.malformed"
+
+
+def test_unknown_field_when_received_then_is_ignored() -> None:
+    body = '{"kind":"birth","id":"1-1","session":1,"boot_id":"b","agent_version":"0.1.0","from_the_future":[1]}'
+    payload = envelope.seal_text("birth", body, topic=TOPIC)
+    opened = envelope.open_envelope(payload, topic=TOPIC, public_key_of=key_of(KEY))
+    assert opened == Birth(id="1-1", session=1, boot_id="b", agent_version="0.1.0")
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [
+        (b"", "message.malformed"),
+        (b"\xff\xfe", "message.malformed"),
+        (b"[]", "message.malformed"),
+        (b'{"v":0,"kind":"order","body":"{}"}', "message.unknown_kind"),
+        (b'{"v":0,"kind":"birth","body":"{}"}', "message.malformed"),
+        (b'{"v":0,"kind":"birth","body":"' + b"x" * 20_000 + b'"}', "message.too_large"),
+        (b"x" * (envelope.MAX_ENVELOPE_BYTES + 1), "message.too_large"),
+    ],
+)
+def test_bad_bytes_when_received_then_are_refused_by_name(payload: bytes, code: str) -> None:
+    assert refusal_of(payload) == code
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_when_opened_then_only_wire_errors_come(payload: bytes) -> None:
+    with pytest.raises(WireError):
+        envelope.open_envelope(payload, topic=TOPIC, public_key_of=key_of(KEY))
+
+
+@given(st.text(max_size=80))
+def test_any_text_when_parsed_as_a_topic_then_is_a_device_or_refused(text: str) -> None:
+    try:
+        parsed = topics.parse_up(text)
+    except WireError as error:
+        assert error.code == "topic.unknown"
+    else:
+        assert topics.up(parsed.device_id, parsed.channel) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["d-abc", "d-ABCDEFGHIJKLMNO2", "d-abcdefghijklmno2/x", "d-+", "#", "d-" + "a" * 10_000, "d-🐟"]
+)
+def test_device_id_when_odd_then_is_none(text: str) -> None:
+    assert not topics.is_device_id(text)
+
+
+def test_count_when_negative_then_message_is_malformed() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(b'{"kind":"will","session":-1}', type=envelope._TYPES["will"])
