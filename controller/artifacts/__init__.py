@@ -1,0 +1,1 @@
+"""What is made and shipped: artifacts, datasets, models, versions, variants, evaluations."""

@@ -1,0 +1,1 @@
+"""Who may call the REST API: users and bearer tokens. Secrets are kept as hashes only."""

@@ -1,0 +1,1 @@
+"""The registry of devices: enrolment, lifecycle, presence, desired and reported documents, receipts."""

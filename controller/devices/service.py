@@ -1,0 +1,167 @@
+"""The registry: presence, facts, desired and reported documents, receipts.
+
+Every write that comes from a device is idempotent and ordered by `(session, sequence)`, because a broker may lose,
+double and reorder. Not here: enrolment, selectors, and what should be desired (rooms above decide).
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from controller import events
+from controller.db import utc_now
+from controller.devices.selectors import select_devices
+from controller.devices.tables import DesiredRow, DeviceRow, ReceiptRow
+from controller.errors import NotFound
+from shoal.wire import topics
+from shoal.wire.devices import Birth, FactsReport, Will
+from shoal.wire.rollouts import Desired, Receipt, Reported
+
+
+def get(session: Session, device_id: str) -> DeviceRow:
+    """Give a device.
+
+    Raises:
+        NotFound: `device.not_found`.
+    """
+    device = session.get(DeviceRow, device_id)
+    if device is None:
+        raise NotFound("device.not_found", f"There is no device {device_id[:40]}.")
+    return device
+
+
+def select_by(session: Session, selector: Mapping[str, Any]) -> list[DeviceRow]:
+    """Give the active devices that a selector means."""
+    return select_devices(session, selector)
+
+
+def desired_of(session: Session, device_id: str) -> DesiredRow:
+    """Give the row of a device's desired document.
+
+    Raises:
+        NotFound: `device.not_found`.
+    """
+    row = session.get(DesiredRow, device_id)
+    if row is None:
+        raise NotFound("device.not_found", f"There is no device {device_id[:40]}.")
+    return row
+
+
+def change_desired(session: Session, device_id: str, change: Callable[[Desired], Desired]) -> Desired:
+    """Apply `change` to a device's desired document, count its version up, and publish it."""
+    row = session.get(DesiredRow, device_id, with_for_update=True) or desired_of(session, device_id)
+    changed = change(msgspec.convert(row.body, Desired))
+    desired = msgspec.structs.replace(changed, epoch=row.epoch, version=row.version + 1)
+    row.version = desired.version
+    row.body = msgspec.to_builtins(desired)
+    row.updated_at = utc_now()
+    _publish(session, device_id, desired)
+    return desired
+
+
+def republish_desired(session: Session, device_id: str) -> None:
+    """Publish the desired document as it is; for a device that holds an older one."""
+    _publish(session, device_id, msgspec.convert(desired_of(session, device_id).body, Desired))
+
+
+def note_birth(session: Session, device: DeviceRow, birth: Birth, now: datetime) -> bool:
+    """Take a birth; False for one of a session that is over already."""
+    if birth.session < device.session:
+        return False
+    if not device.online or birth.session > device.session:
+        events.record(session, "device.online", subject=device.id, device_id=device.id, data={"session": birth.session})
+        device.online_since = now
+    device.session = birth.session
+    device.online = True
+    device.last_seen_at = now
+    device.boot_id = birth.boot_id
+    device.agent_version = birth.agent_version
+    held = desired_of(session, device.id)
+    if (birth.desired_epoch, birth.desired_version) != (held.epoch, held.version):
+        republish_desired(session, device.id)
+    return True
+
+
+def note_will(session: Session, device: DeviceRow, will: Will, now: datetime) -> None:
+    """Take a will; one of an older session says nothing about the present one."""
+    if will.session != device.session or not device.online:
+        return
+    device.online = False
+    device.last_seen_at = now
+    events.record(session, "device.offline", subject=device.id, device_id=device.id, data={"clean": will.clean})
+
+
+def save_facts(device: DeviceRow, report: FactsReport, now: datetime) -> bool:
+    """Keep newer facts; False for older ones."""
+    if (report.session, report.sequence) <= (device.facts_session, device.facts_sequence):
+        return False
+    device.facts = msgspec.to_builtins(report.facts)
+    device.facts_session, device.facts_sequence = report.session, report.sequence
+    device.last_seen_at = now
+    return True
+
+
+def save_reported(device: DeviceRow, reported: Reported, now: datetime) -> bool:
+    """Keep a newer report; False for an older one."""
+    if (reported.session, reported.sequence) <= (device.reported_session, device.reported_sequence):
+        return False
+    device.reported = msgspec.to_builtins(reported)
+    device.reported_session, device.reported_sequence = reported.session, reported.sequence
+    device.last_seen_at = now
+    return True
+
+
+def add_receipt(
+    session: Session, device: DeviceRow, receipt: Receipt, envelope: bytes, now: datetime
+) -> ReceiptRow | None:
+    """Keep a receipt with the bytes that were signed; None for one that is kept already."""
+    known = session.scalar(
+        select(ReceiptRow.id).where(
+            ReceiptRow.device_id == device.id,
+            ReceiptRow.session == receipt.session,
+            ReceiptRow.sequence == receipt.sequence,
+        )
+    )
+    if known is not None:
+        return None
+    row = ReceiptRow(
+        device_id=device.id,
+        session=receipt.session,
+        sequence=receipt.sequence,
+        execution_id=receipt.execution_id,
+        model=receipt.model,
+        version=receipt.version,
+        variant_id=receipt.variant_id,
+        runtime=receipt.runtime,
+        sha256=receipt.sha256,
+        golden_passed=receipt.golden.passed,
+        golden_agreement=receipt.golden.agreement,
+        latency_p50_ms=receipt.latency_p50_ms,
+        is_fallback=receipt.is_fallback,
+        body=msgspec.to_builtins(receipt),
+        envelope=envelope,
+        accepted_at=now,
+    )
+    session.add(row)
+    session.flush()
+    data = {"model": receipt.model, "version": receipt.version, "golden_passed": receipt.golden.passed}
+    events.record(session, "receipt.accepted", subject=row.id, device_id=device.id, data=data)
+    return row
+
+
+def latest_receipts(session: Session, device_id: str | None = None) -> list[ReceiptRow]:
+    """Give the newest receipt of each device and model."""
+    newest = select(func.max(ReceiptRow.id)).group_by(ReceiptRow.device_id, ReceiptRow.model)
+    query = select(ReceiptRow).where(ReceiptRow.id.in_(newest)).order_by(ReceiptRow.device_id)
+    if device_id is not None:
+        query = query.where(ReceiptRow.device_id == device_id)
+    return list(session.scalars(query))
+
+
+def _publish(session: Session, device_id: str, desired: Desired) -> None:
+    body = msgspec.json.encode(desired).decode()
+    events.publish(session, topic=topics.down(device_id, "desired"), kind="desired", body=body, retain=True)

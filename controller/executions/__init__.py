@@ -1,0 +1,1 @@
+"""The one engine under all device work. Rollouts, rounds and updates only use it."""

@@ -1,0 +1,1 @@
+"""Learning alone: policies, the evidence that triggers, what a device learned."""

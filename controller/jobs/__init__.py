@@ -1,0 +1,1 @@
+"""Work that the controller runs on Ray."""

@@ -1,0 +1,1 @@
+"""Unsigned figures of devices, for charts and alerts only."""

@@ -1,0 +1,122 @@
+"""The registry's order: what is late, doubled or from an older session changes nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from controller.db import Base, Database, utc_now
+from controller.devices import service
+from controller.devices.lifecycle import DeviceState
+from controller.devices.selectors import select_devices
+from controller.devices.tables import DesiredRow, DeviceRow, ReceiptRow
+from controller.errors import ShoalError
+from controller.events import EventRow, OutboxRow
+from shoal.wire.devices import Birth, Will
+from shoal.wire.rollouts import Desired, GoldenResult, Receipt
+
+DEVICE = "d-abcdefghijklmno2"
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    database = Database(f"sqlite:///{tmp_path / 'shoal.db'}")
+    Base.metadata.create_all(database.engine)
+    with database.transaction() as session:
+        now = utc_now()
+        session.add(
+            DeviceRow(
+                id=DEVICE,
+                public_key=bytes(32),
+                state=DeviceState.ACTIVE,
+                labels={"site": "lyon"},
+                facts={},
+                reported={},
+                certificate_expires_at=now,
+                enrollment_token_id="t",
+                enrolled_at=now,
+            )
+        )
+        session.flush()
+        body = msgspec.to_builtins(Desired(epoch=1, version=0))
+        session.add(DesiredRow(device_id=DEVICE, epoch=1, version=0, body=body, updated_at=now))
+        session.flush()
+        yield session
+    database.close()
+
+
+def birth(number: int, *, version: int = 0) -> Birth:
+    return Birth(
+        id=f"{number}-1", session=number, boot_id="b", agent_version="0.1.0", desired_epoch=1, desired_version=version
+    )
+
+
+def test_will_when_of_an_older_session_then_device_stays_online(session: Session) -> None:
+    device = service.get(session, DEVICE)
+    service.note_birth(session, device, birth(2), utc_now())
+    service.note_will(session, device, Will(session=1), utc_now())
+    assert device.online
+    service.note_will(session, device, Will(session=2), utc_now())
+    assert not device.online
+
+
+def test_birth_when_of_an_older_session_then_is_ignored(session: Session) -> None:
+    device = service.get(session, DEVICE)
+    assert service.note_birth(session, device, birth(2), utc_now())
+    assert not service.note_birth(session, device, birth(1), utc_now())
+    assert device.session == 2
+
+
+def test_birth_when_device_holds_an_older_desired_then_it_is_published_again(session: Session) -> None:
+    service.change_desired(session, DEVICE, lambda desired: desired)
+    session.query(OutboxRow).delete()
+    device = service.get(session, DEVICE)
+    service.note_birth(session, device, birth(1, version=1), utc_now())
+    assert not session.scalars(select(OutboxRow)).all()
+    service.note_birth(session, device, birth(2, version=0), utc_now())
+    assert [(row.kind, row.retain) for row in session.scalars(select(OutboxRow))] == [("desired", True)]
+
+
+def test_receipt_when_it_comes_twice_then_is_kept_once(session: Session) -> None:
+    receipt = Receipt(
+        id="1-3",
+        session=1,
+        sequence=3,
+        boot_id="b",
+        model="digits",
+        version=1,
+        variant_id="v",
+        slot="a",
+        runtime="onnxruntime",
+        runtime_version="1",
+        sha256="0" * 64,
+        golden=GoldenResult(samples=32, agreement=1.0, max_abs_error=0.0, passed=True),
+        latency_p50_ms=0.1,
+    )
+    device = service.get(session, DEVICE)
+    assert service.add_receipt(session, device, receipt, b"{}", utc_now()) is not None
+    assert service.add_receipt(session, device, receipt, b"{}", utc_now()) is None
+    assert len(session.scalars(select(ReceiptRow)).all()) == 1
+    assert [row.name for row in session.scalars(select(EventRow))] == ["receipt.accepted"]
+
+
+def test_selector_when_labels_equal_then_selects_and_otherwise_not(session: Session) -> None:
+    assert [device.id for device in select_devices(session, {"labels": {"site": "lyon"}})] == [DEVICE]
+    assert select_devices(session, {"labels": {"site": "oslo"}}) == []
+
+
+@pytest.mark.parametrize(
+    ("selector", "code"),
+    [
+        ({}, "selector.ambiguous"),
+        ({"all": True, "labels": {"a": "b"}}, "selector.ambiguous"),
+        ({"device_ids": ["d-nobody"]}, "device.not_found"),
+    ],
+)
+def test_selector_when_bad_then_is_refused_by_name(session: Session, selector: dict[str, object], code: str) -> None:
+    with pytest.raises(ShoalError) as caught:
+        select_devices(session, selector)
+    assert caught.value.code == code
