@@ -23,7 +23,7 @@ check: $(VENV)/.installed-dev ## Format, lint, types, import contracts, unit tes
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q tests/unit tests/conformance
+	$(BIN)/pytest -q
 
 services: ## Install Mosquitto, PostgreSQL and Chromium where that may be done (root on a Debian-like system)
 	@bash tests/services.sh
@@ -33,4 +33,4 @@ test: $(VENV)/.installed-dev services ## Set up, then run all tests
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest tests
+	@$(BIN)/pytest
