@@ -53,7 +53,13 @@ class Base(DeclarativeBase):
     """Base of every row."""
 
     metadata = MetaData(naming_convention=_NAMING)
-    type_annotation_map = {dict[str, Any]: Json, list[Any]: Json, datetime: UtcTime}  # noqa: RUF012 (SQLAlchemy's own)
+    # Integers have 64 bits everywhere: sizes pass 2 GiB, and sessions come from devices.
+    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads it from the class)
+        dict[str, Any]: Json,
+        list[Any]: Json,
+        datetime: UtcTime,
+        int: BigInteger,
+    }
 
 
 def new_id() -> str:

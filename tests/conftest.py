@@ -2,9 +2,14 @@
 
 import os
 import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from controller.db import Database
 
 
 def require(found: str | None, package: str) -> str:
@@ -34,3 +39,56 @@ def postgresql_programs() -> Path:
 def chromium_program() -> str:
     """Path of Chromium."""
     return require(shutil.which("chromium"), "chromium")
+
+
+def free_port() -> int:
+    """Give a loopback port that nobody listens on just now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(postgresql_programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server of this test session; it refuses to run as root, so root lends it another user."""
+    folder = tmp_path_factory.mktemp("postgresql")
+    port = free_port()
+    as_user: list[str] = []
+    if os.geteuid() == 0:
+        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        shutil.chown(folder, "postgres", "postgres")
+        for parent in list(folder.parents)[:3]:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    data = folder / "data"
+    initdb, pg_ctl = postgresql_programs / "initdb", postgresql_programs / "pg_ctl"
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
+    subprocess.run(
+        [*as_user, initdb, "-D", data, "-A", "trust", "-U", "shoal", "--no-sync"],
+        check=True,
+        capture_output=True,
+        cwd=folder,
+    )
+    subprocess.run(
+        [*as_user, pg_ctl, "-D", data, "-o", options, "-l", folder / "log", "-w", "start"],
+        check=True,
+        capture_output=True,
+        cwd=folder,
+    )
+    yield f"postgresql://shoal@127.0.0.1:{port}/postgres"
+    subprocess.run(
+        [*as_user, pg_ctl, "-D", data, "-m", "immediate", "stop"], check=True, capture_output=True, cwd=folder
+    )
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        database = Database(f"sqlite:///{tmp_path / 'shoal.db'}")
+    else:
+        database = Database(request.getfixturevalue("postgresql_url"))
+        with database.engine.begin() as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
+    yield database
+    database.close()
