@@ -1,7 +1,8 @@
 """The life of an execution: one transition table, and what its timer does when it fires. Pure.
 
-`rejected` means that the device will never do it; `failed` that it tried. Both, and `timed_out`, end an attempt; an
-attempt that is left makes it `queued` again, a rejection does not.
+`rejected` means that the device will never do it; `failed` that it tried. Both end the execution; a silence is tried
+again
+until the attempts are used up, and then is `timed_out`.
 """
 
 from dataclasses import dataclass

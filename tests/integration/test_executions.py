@@ -1,0 +1,163 @@
+"""Executions on both databases: sent, retried, timed out, resynchronised, and never ended twice."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from controller import migrate
+from controller.db import Database, utc_now
+from controller.devices.lifecycle import DeviceState
+from controller.devices.tables import DeviceRow
+from controller.errors import Conflict, NotFound
+from controller.events import EventRow, OutboxRow
+from controller.executions import service
+from controller.executions.service import Work
+from controller.executions.states import ExecutionState
+from controller.executions.tables import ExecutionRow
+from shoal.wire.executions import ExecutionKind, ExecutionReport, ReportState
+
+DEVICE = "d-abcdefghijklmno2"
+
+
+@pytest.fixture
+def session(empty_database: Database) -> Iterator[Session]:
+    migrate.upgrade(empty_database)
+    with empty_database.transaction() as session:
+        for device_id in (DEVICE, "d-bbbbbbbbbbbbbbb2"):
+            session.add(
+                DeviceRow(
+                    id=device_id,
+                    public_key=device_id.encode(),
+                    state=DeviceState.ACTIVE,
+                    labels={},
+                    facts={},
+                    reported={},
+                    online=True,
+                    certificate_expires_at=utc_now(),
+                    enrollment_token_id="t",
+                    enrolled_at=utc_now(),
+                )
+            )
+        session.flush()
+        yield session
+
+
+def device_of(session: Session, device_id: str = DEVICE) -> DeviceRow:
+    device = session.get(DeviceRow, device_id)
+    assert device is not None
+    return device
+
+
+def wanted(session: Session) -> ExecutionRow:
+    return service.create(
+        session,
+        Work(
+            kind=ExecutionKind.FEDERATED_ROUND,
+            device_id=DEVICE,
+            owner_id="r",
+            spec={"round": 1},
+            sent_timeout_s=10,
+            progress_timeout_s=60,
+        ),
+    )
+
+
+def report(row: ExecutionRow, sequence: int, state: ReportState, attempt: int = 1) -> ExecutionReport:
+    return ExecutionReport(
+        id=f"1-{sequence}",
+        session=1,
+        sequence=sequence,
+        execution_id=row.id,
+        attempt=attempt,
+        state=state,
+        progress=0.5,
+    )
+
+
+def published(session: Session) -> list[str]:
+    session.flush()
+    return [row.kind for row in session.scalars(select(OutboxRow).order_by(OutboxRow.id))]
+
+
+def later(seconds: float) -> datetime:
+    return utc_now() + timedelta(seconds=seconds)
+
+
+def test_create_when_device_is_online_then_is_sent_at_once(session: Session) -> None:
+    row = wanted(session)
+    assert (row.state, row.attempt, row.waiting_for["code"]) == ("sent", 1, "device_answer")
+    assert published(session) == ["offer"]
+
+
+def test_create_when_device_is_offline_then_waits_without_a_timer_until_its_birth(session: Session) -> None:
+    device = device_of(session)
+    device.online = False
+    row = wanted(session)
+    assert (row.state, row.deadline_at, row.waiting_for["code"]) == ("queued", None, "device_offline")
+    assert service.tick(session, later(1e6)) == 0
+    device.online = True
+    service.on_birth(session, device, [], utc_now())
+    assert row.state == "sent"
+    assert published(session) == ["offer"]
+
+
+def test_device_when_silent_then_is_asked_again_and_at_last_timed_out(session: Session) -> None:
+    row = wanted(session)
+    now = utc_now()
+    for _ in range(10):
+        now += timedelta(hours=1)
+        service.tick(session, now)
+        session.flush()
+    assert (row.state, row.attempt, row.code) == ("timed_out", 3, "execution.timed_out")
+    assert published(session) == ["offer"] * 3
+
+
+def test_report_when_doubled_late_or_of_an_older_attempt_then_changes_nothing(session: Session) -> None:
+    row, device = wanted(session), device_of(session)
+    service.on_report(session, device, report(row, 2, ReportState.IN_PROGRESS), utc_now())
+    service.on_report(session, device, report(row, 1, ReportState.FAILED), utc_now())
+    service.on_report(session, device, report(row, 3, ReportState.FAILED, attempt=0), utc_now())
+    assert row.state == "in_progress"
+    service.on_report(session, device, report(row, 4, ReportState.SUCCEEDED), utc_now())
+    service.on_report(session, device, report(row, 4, ReportState.SUCCEEDED), utc_now())
+    service.on_report(session, device, report(row, 5, ReportState.FAILED), utc_now())
+    session.flush()
+    assert row.state == "succeeded"
+    assert [event.name for event in session.scalars(select(EventRow))] == ["execution.finished"]
+
+
+def test_report_when_from_another_device_then_is_refused(session: Session) -> None:
+    row = wanted(session)
+    with pytest.raises(NotFound):
+        service.on_report(
+            session, device_of(session, "d-bbbbbbbbbbbbbbb2"), report(row, 1, ReportState.SUCCEEDED), utc_now()
+        )
+    assert row.state == "sent"
+
+
+def test_birth_when_sides_differ_then_offers_what_is_lacking_and_stops_what_has_ended(session: Session) -> None:
+    row = wanted(session)
+    service.on_birth(session, device_of(session), ["ended-long-ago"], utc_now())
+    assert (row.state, row.attempt) == ("sent", 1)
+    assert published(session) == ["offer", "offer", "cancel"]
+
+
+def test_cancel_when_open_then_ends_it_once_and_tells_the_device(session: Session) -> None:
+    row = wanted(session)
+    service.cancel(session, row, utc_now())
+    service.cancel(session, row, utc_now())
+    assert (row.state, published(session)) == ("canceled", ["offer", "cancel"])
+    with pytest.raises(Conflict):
+        service.finish(session, row, ExecutionState.SUCCEEDED, now=utc_now())
+
+
+def test_device_when_it_goes_offline_then_its_timers_stop(session: Session) -> None:
+    row, device = wanted(session), device_of(session)
+    device.online = False
+    service.on_offline(session, device, utc_now())
+    session.flush()
+    assert service.tick(session, later(1e6)) == 0
+    assert (row.state, row.waiting_for["code"]) == ("sent", "device_offline")
