@@ -1,8 +1,7 @@
 """The life of an execution: one transition table, and what its timer does when it fires. Pure.
 
 `rejected` means that the device will never do it; `failed` that it tried. Both end the execution; a silence is tried
-again
-until the attempts are used up, and then is `timed_out`.
+again until the attempts are used up, and is `timed_out` then.
 """
 
 from dataclasses import dataclass
