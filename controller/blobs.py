@@ -23,6 +23,7 @@ from controller.errors import Forbidden, Invalid, NotFound, Unavailable
 
 CHUNK_BYTES: Final = 1024 * 1024
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 class BlobStore:
@@ -132,6 +133,28 @@ class BlobStore:
             obstore.delete(self._store, key)
         except (BaseError, OSError):
             return  # it was never there, or stays as a part that nothing names
+
+
+def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Read an HTTP `Range` (RFC 9110, section 14); gives start and end (exclusive), None where all shall be sent.
+
+    Raises:
+        Invalid: `range.not_satisfiable`.
+
+    >>> byte_range("bytes=2-", 10), byte_range("bytes=0-3", 10), byte_range("bytes=-3", 10), byte_range(None, 10)
+    ((2, 10), (0, 4), (7, 10), None)
+    """
+    found = _RANGE.fullmatch(header or "")
+    if found is None or found.group(1, 2) == ("", ""):
+        return None  # section 14.2: what is not understood, or has several ranges, is ignored
+    first, last = found.group(1, 2)
+    start = int(first) if first else max(0, size - int(last))
+    end = min(size, int(last) + 1) if first and last else size
+    if first and last and int(last) < int(first):
+        return None
+    if start >= size:
+        raise Invalid("range.not_satisfiable", f"The artifact has {size} bytes.", size=size)
+    return start, end
 
 
 class UrlSigner:

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from controller.errors import Invalid
+from controller.errors import Invalid, Unavailable
 from shoal.wire import signing
 
 _BACKDATED: Final = timedelta(hours=1)  # devices' clocks run behind
@@ -52,7 +52,7 @@ class Keys:
         self._ca_key = _load_or_make_key(state / "ca.key")
         self._ca = _load_or_make_ca(state / "ca.pem", self._ca_key)
         self.signing_key = _load_or_make_key(state / "signing.key")
-        self.url_key = _load_or_make(state / "url.key", lambda: secrets.token_bytes(32))
+        self.url_key = open_url_key(state)
 
     @classmethod
     def open(cls, state: Path) -> Self:
@@ -73,7 +73,7 @@ class Keys:
     @property
     def ca_digest(self) -> str:
         """The sha256 of the CA's certificate (DER), which enrolment tokens carry."""
-        return hashlib.sha256(self._ca.public_bytes(Encoding.DER)).hexdigest()
+        return _digest_of(self._ca)
 
     @property
     def controller_keys(self) -> dict[str, str]:
@@ -147,6 +147,27 @@ class Keys:
         return builder.sign(self._ca_key, None)
 
 
+def open_url_key(state: Path) -> bytes:
+    """Load the key of signed links, all that the API needs of the secrets; made where it is missing."""
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return _load_or_make(state / "url.key", lambda: secrets.token_bytes(32))
+
+
+def read_ca_digest(state: Path) -> str:
+    """Give what enrolment tokens carry, for a process that does not hold the CA's key.
+
+    Raises:
+        Unavailable: `keys.no_ca`.
+    """
+    try:
+        pem = (state / "ca.pem").read_bytes()
+    except FileNotFoundError as error:
+        raise Unavailable(
+            "keys.no_ca", f"{state / 'ca.pem'} is missing: start the gateway once, or put the CA's certificate there."
+        ) from error
+    return _digest_of(x509.load_pem_x509_certificate(pem))
+
+
 def public_key_of_csr(csr_pem: str) -> Ed25519PublicKey:
     """Give the key that a CSR proves to hold.
 
@@ -161,6 +182,10 @@ def public_key_of_csr(csr_pem: str) -> Ed25519PublicKey:
     except (ValueError, InvalidSignature) as error:
         raise Invalid("csr.invalid", "The certificate signing request does not parse.") from error
     return key
+
+
+def _digest_of(certificate: x509.Certificate) -> str:
+    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
 
 
 def _load_or_make_ca(path: Path, key: Ed25519PrivateKey) -> x509.Certificate:

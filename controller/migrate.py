@@ -9,6 +9,7 @@ import alembic.command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from controller import audit, events, observe
@@ -49,6 +50,13 @@ def differences(database: Database) -> list[str]:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return [str(difference) for difference in compare_metadata(context, TABLES)]
+
+
+def is_current(database: Database) -> bool:
+    """Tell whether all migrations of this version of the code were applied."""
+    with database.engine.connect() as connection:
+        applied = MigrationContext.configure(connection).get_current_heads()
+        return set(applied) == set(ScriptDirectory.from_config(_config(connection)).get_heads())
 
 
 @contextmanager

@@ -34,6 +34,18 @@ def get(session: Session, device_id: str) -> DeviceRow:
     return device
 
 
+def set_labels(session: Session, device_id: str, labels: Mapping[str, str]) -> DeviceRow:
+    """Replace a device's labels.
+
+    Raises:
+        NotFound: `device.not_found`.
+    """
+    device = get(session, device_id)
+    device.labels = dict(labels)
+    events.record(session, "device.labelled", subject=device.id, device_id=device.id, data={"labels": dict(labels)})
+    return device
+
+
 def select_by(session: Session, selector: Mapping[str, Any]) -> list[DeviceRow]:
     """Give the active devices that a selector means."""
     return select_devices(session, selector)
