@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib import import_module, metadata
+from importlib import metadata
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -49,8 +49,10 @@ from controller.db import Database
 from controller.errors import Unavailable
 from controller.events import WakeUp
 from controller.gateway import http as device_door
+from controller.gateway.client import Gateway
 from controller.keys import Keys
 from controller.observe import FAILURES
+from controller.scheduler import Scheduler
 from controller.settings import Settings
 
 _log: Final = logging.getLogger(__name__)
@@ -135,7 +137,8 @@ def run(role: Role, settings: Settings) -> None:
         if role.includes(Role.API):
             tasks.append(_api_task(opened, settings, database, blobs))
         if role.includes(Role.SCHEDULER):
-            tasks.append(_scheduler_task(settings, database, blobs, wake_up))
+            scheduler = Scheduler(settings=settings, database=database, wake_up=wake_up)
+            tasks.append(Task(name="scheduler", run=scheduler.run))
         run_until_signal(tasks, wake_up)
 
 
@@ -223,30 +226,7 @@ def _gateway_tasks(
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
     tls.load_cert_chain(certificate, key)
     https = _server_task(opened, "device door", door, settings.device_host, settings.device_port, tls)
-    gateway: Any = _load("controller.gateway.client").Gateway(settings, database, keys, blobs, wake_up)
-    return [https, Task(name="gateway", run=gateway.run)]
-
-
-def _scheduler_task(settings: Settings, database: Database, blobs: BlobStore, wake_up: WakeUp) -> Task:
-    kinds = _load("controller.compression.service").JOB_KINDS
-    scheduler: Any = _load("controller.scheduler").Scheduler(
-        settings=settings, database=database, wake_up=wake_up, blobs=blobs, job_kinds=kinds
-    )
-    return Task(name="scheduler", run=scheduler.run)
-
-
-def _load(module: str) -> Any:
-    """Import a part that only some roles need, so that the API's process never loads it.
-
-    Raises:
-        Unavailable: `part.missing`, where this installation comes without it.
-    """
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
-        raise Unavailable("part.missing", f"This controller comes without {module}; this role needs it.") from error
+    return [https, Task(name="gateway", run=Gateway(settings, database, keys, blobs, wake_up).run)]
 
 
 def _server_task(

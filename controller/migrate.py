@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from controller import audit, events, observe
+from controller import audit, events, observe, scheduler
 from controller.artifacts import tables as artifacts
 from controller.auth import tables as auth
 from controller.db import Base, Database
@@ -26,7 +26,7 @@ from controller.telemetry import tables as telemetry
 
 # A table is known to the metadata once its module is imported; naming the modules keeps the list in sight.
 _MODULES: Final = (
-    *(audit, events, observe),
+    *(audit, events, observe, scheduler),
     *(artifacts, auth, devices, executions, federated, incremental, jobs, rollouts, telemetry),
 )
 TABLES: Final = Base.metadata

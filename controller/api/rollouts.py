@@ -5,10 +5,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from controller import audit
-from controller.api.deps import Changer, Reader, Reading, Writing, room
+from controller.api.deps import Changer, Reader, Reading, Writing
 from controller.api.pagination import Wanted, page
 from controller.db import utc_now
 from controller.errors import NotFound
+from controller.rollouts import service as rollouts
 from controller.rollouts.tables import RolloutRow
 from shoal.schemas.common import Page
 from shoal.schemas.rollouts import Rollout, RolloutRequest, RolloutTarget
@@ -19,7 +20,7 @@ router = APIRouter(prefix="/rollouts", tags=["rollouts"])
 @router.post("", status_code=201)
 def create_rollout(body: RolloutRequest, caller: Changer, session: Writing) -> Rollout:
     """Start a rollout; each selected device gets the variant that fits it."""
-    row = room("rollouts").create(session, body, caller.name)
+    row = rollouts.create(session, body, caller.name)
     audit.note(session, actor=caller.name, action="rollout.create", subject=row.id)
     return _rollout(session, row)
 
@@ -39,7 +40,7 @@ def show_rollout(rollout_id: str, _caller: Reader, session: Reading) -> Rollout:
 @router.get("/{rollout_id}/targets")
 def list_targets(rollout_id: str, _caller: Reader, session: Reading) -> Page[RolloutTarget]:
     """List the devices of a rollout with their variant and how far each is."""
-    targets: list[RolloutTarget] = room("rollouts").targets(session, _row(session, rollout_id))
+    targets = rollouts.targets(session, _row(session, rollout_id))
     return Page(items=targets, total=len(targets))
 
 
@@ -47,7 +48,7 @@ def list_targets(rollout_id: str, _caller: Reader, session: Reading) -> Page[Rol
 def cancel_rollout(rollout_id: str, caller: Changer, session: Writing) -> Rollout:
     """Stop a rollout; devices that moved stay where they are."""
     row = _row(session, rollout_id)
-    room("rollouts").cancel(session, row, utc_now())
+    rollouts.cancel(session, row, utc_now())
     audit.note(session, actor=caller.name, action="rollout.cancel", subject=rollout_id)
     return _rollout(session, row)
 
@@ -60,5 +61,4 @@ def _row(session: Session, rollout_id: str) -> RolloutRow:
 
 
 def _rollout(session: Session, row: RolloutRow) -> Rollout:
-    rollout: Rollout = room("rollouts").summary(session, row)
-    return rollout
+    return rollouts.summary(session, row)

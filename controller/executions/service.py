@@ -16,12 +16,13 @@ from sqlalchemy.orm import Session
 
 from controller import events
 from controller.db import utc_now
+from controller.devices import service as devices
 from controller.devices.tables import DeviceRow
-from controller.errors import NotFound
+from controller.errors import Invalid, NotFound
 from controller.executions.states import ExecutionState, Step, Timer, is_end, move, next_step, retry_after
 from controller.executions.tables import ExecutionRow
 from shoal.wire import topics
-from shoal.wire.executions import Cancel, ExecutionKind, ExecutionReport, Offer
+from shoal.wire.executions import Cancel, ExecutionKind, ExecutionReport, Offer, ReportState
 
 _OPEN = [state.value for state in ExecutionState if not is_end(state)]
 
@@ -82,12 +83,18 @@ def on_report(session: Session, device: DeviceRow, report: ExecutionReport, now:
 
     Raises:
         NotFound: `execution.not_found`, also for one of another device.
+        Invalid: `execution.needs_receipt`.
     """
     row = session.get(ExecutionRow, report.execution_id, with_for_update=True)
     if row is None or row.device_id != device.id:
         raise NotFound("execution.not_found", "There is no such execution of this device.")
+    is_rollout_step = row.kind == ExecutionKind.ROLLOUT_STEP
+    if is_rollout_step and report.state is ReportState.SUCCEEDED:
+        raise Invalid("execution.needs_receipt", "A rollout step succeeds on a receipt, not on a report.")
     is_late = (report.session, report.sequence) <= (row.report_session, row.report_sequence)
-    if is_late or is_end(ExecutionState(row.state)) or report.attempt < row.attempt:
+    # A rollout step travels in the desired document, which knows no attempts.
+    is_of_an_older_attempt = report.attempt < row.attempt and not is_rollout_step
+    if is_late or is_end(ExecutionState(row.state)) or is_of_an_older_attempt:
         return row
     row.report_session, row.report_sequence = report.session, report.sequence
     row.progress = report.progress
@@ -198,7 +205,10 @@ def _offer(session: Session, row: ExecutionRow, now: datetime) -> None:
         _enter(row, ExecutionState.SENT, now, deadline_at=deadline_at)
     row.deadline_at = deadline_at
     row.waiting_for = {"code": "device_answer", "since": now.isoformat()}
-    if row.kind != ExecutionKind.ROLLOUT_STEP:
+    if row.kind == ExecutionKind.ROLLOUT_STEP:
+        if row.attempt > 1:
+            devices.republish_desired(session, row.device_id)
+    else:
         offer = Offer(
             execution_id=row.id,
             type=ExecutionKind(row.kind),

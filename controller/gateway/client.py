@@ -1,0 +1,244 @@
+"""The gateway's MQTT session: takes messages in batches, and publishes the outbox.
+
+Acknowledged means committed: a message is acked after the transaction of its batch. If the database fails, the
+connection is dropped and the session kept, because MQTT 5 delivers again only to a new connection. The outbox is
+published at QoS 1 and a row goes when the broker has acknowledged it, so a crash repeats a message, never loses one.
+
+Three threads: paho's own (only queues), one that takes batches, one that publishes. Database work never happens on
+paho's thread.
+"""
+
+import logging
+import queue
+import socket
+import ssl
+import threading
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from sqlalchemy import delete, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from controller.blobs import BlobStore
+from controller.db import Database, utc_now
+from controller.errors import Invalid
+from controller.events import OutboxRow, WakeUp
+from controller.gateway import router
+from controller.gateway.access import Inbound
+from controller.keys import Keys
+from controller.observe import FAILURES
+from controller.settings import Settings
+from shoal.wire import envelope, topics
+
+_log: Final = logging.getLogger(__name__)
+_SESSION_EXPIRY_S: Final = 7 * 86_400  # the broker keeps what devices say for a controller that is away
+_RECEIVE_MAXIMUM: Final = 1000  # unacknowledged messages that the broker may have under way to us
+_BATCH: Final = 500  # messages in one transaction
+_IN_FLIGHT: Final = 1000  # outbox rows published and not acknowledged
+_LONGEST_PAUSE_S: Final = 30
+_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+
+
+class Gateway:
+    """The devices' door on MQTT."""
+
+    def __init__(self, settings: Settings, database: Database, keys: Keys, blobs: BlobStore, wake_up: WakeUp) -> None:
+        self._settings = settings
+        self._database = database
+        self._keys = keys
+        self._blobs = blobs
+        self._wake_up = wake_up
+        self._inbox: queue.SimpleQueue[tuple[int, MQTTMessage]] = queue.SimpleQueue()
+        self._published: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._connection = 0  # counts connections: packet ids of an older one mean nothing to the next
+        self._client = self._new_client()
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve until `stop` is set.
+
+        Raises:
+            Invalid: `settings.invalid`, if the broker's URL is none.
+        """
+        broker = urlsplit(self._settings.broker_url)
+        if broker.scheme not in _PORTS or not broker.hostname:
+            raise Invalid("settings.invalid", "SHOAL_BROKER_URL is mqtt://host:port or mqtts://host:port.")
+        if broker.username:
+            self._client.username_pw_set(unquote(broker.username), unquote(broker.password or ""))
+        if broker.scheme == "mqtts":
+            self._client.tls_set_context(self._tls())
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = _SESSION_EXPIRY_S
+        properties.ReceiveMaximum = _RECEIVE_MAXIMUM
+        self._client.reconnect_delay_set(1, _LONGEST_PAUSE_S)
+        self._client.connect_async(
+            broker.hostname,
+            broker.port or _PORTS[broker.scheme],
+            keepalive=30,
+            clean_start=False,
+            properties=properties,
+        )
+        self._client.loop_start()
+        pump = threading.Thread(target=self._publish_outbox, args=(stop,), name="outbox", daemon=True)
+        pump.start()
+        try:
+            self._take_batches(stop)
+        finally:
+            pump.join(5)
+            self._client.disconnect()
+            self._client.loop_stop()
+
+    def _new_client(self) -> Client:
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._settings.controller_name,
+            protocol=MQTTProtocolVersion.MQTTv5,
+            manual_ack=True,
+        )
+        client.max_inflight_messages_set(_IN_FLIGHT)
+        client.on_socket_open = self._socket_opened
+        client.on_connect = self._connected
+        client.on_message = self._arrived
+        client.on_publish = self._acknowledged
+        client.on_connect_fail = self._not_connected
+        client.on_disconnect = self._disconnected
+        return client
+
+    def _tls(self) -> ssl.SSLContext:
+        certificate, key = self._keys.issue_controller_certificate(self._settings.controller_name)
+        context = ssl.create_default_context(cafile=str(self._keys.ca_path))
+        context.load_cert_chain(certificate, key)
+        return context
+
+    # Called on paho's thread: these only note and queue.
+
+    def _socket_opened(self, _client: Client, _userdata: Any, opened: Any) -> None:
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # 88 ms a small round without it
+
+    def _connected(self, client: Client, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            _log.error("the broker refused the controller: %s; check SHOAL_BROKER_URL and its credentials", reason)
+            return
+        self._connection += 1
+        client.subscribe(topics.UP_FILTER, qos=1)
+        _log.info("connected to the broker")
+
+    def _not_connected(self, _client: Client, _userdata: Any) -> None:
+        _log.error("the broker at %s does not answer; is it running?", urlsplit(self._settings.broker_url).netloc[-60:])
+
+    def _disconnected(self, _client: Client, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        _log.info("disconnected from the broker: %s", reason)
+
+    def _arrived(self, _client: Client, _userdata: Any, message: MQTTMessage) -> None:
+        self._inbox.put((self._connection, message))
+
+    def _acknowledged(self, _client: Client, _userdata: Any, mid: int, _reason: Any, _properties: Any) -> None:
+        self._published.put(mid)
+
+    # Taking messages
+
+    def _take_batches(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            batch = self._next_batch()
+            try:
+                if batch:
+                    self._take(batch)
+            except SQLAlchemyError:
+                _log.exception("the database failed; messages stay with the broker")
+                FAILURES.labels(loop="gateway").inc()
+                self._drop_connection()
+                stop.wait(1)
+            except Exception:  # the loop's edge: one bad batch must not end the gateway
+                _log.exception("a batch failed; its messages stay with the broker")
+                FAILURES.labels(loop="gateway").inc()
+                self._drop_connection()
+                stop.wait(1)
+
+    def _next_batch(self) -> list[tuple[int, MQTTMessage]]:
+        batch: list[tuple[int, MQTTMessage]] = []
+        try:
+            batch.append(self._inbox.get(timeout=0.5))
+            while len(batch) < _BATCH:
+                batch.append(self._inbox.get_nowait())
+        except queue.Empty:
+            pass
+        return batch
+
+    def _take(self, batch: list[tuple[int, MQTTMessage]]) -> None:
+        now = utc_now()
+        with self._database.transaction() as session:
+            for _, message in batch:
+                router.take(session, Inbound(message.topic, bytes(message.payload)), self._blobs, now)
+        for connection, message in batch:
+            if connection == self._connection and message.qos:
+                self._client.ack(message.mid, message.qos)
+
+    def _drop_connection(self) -> None:
+        """Make the broker deliver again what was not acknowledged: close the socket, keep the session."""
+        while not self._inbox.empty():
+            self._inbox.get_nowait()
+        opened = self._client.socket()
+        if isinstance(opened, socket.socket):  # a TLS one is, too
+            try:
+                opened.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                _log.debug("the connection was gone already")
+
+    # Publishing
+
+    def _publish_outbox(self, stop: threading.Event) -> None:
+        in_flight: dict[int, str] = {}  # packet id -> outbox row
+        early: set[int] = set()  # acknowledged before `publish` told us the packet id
+        seen = 0
+        while not stop.is_set():
+            try:
+                self._forget_published(in_flight, early)
+                if self._client.is_connected():
+                    self._publish_rows(in_flight)
+            except SQLAlchemyError:
+                _log.exception("the outbox could not be read")
+                FAILURES.labels(loop="outbox").inc()
+                stop.wait(1)
+            # An acknowledgement is no event; while some are open, look again soon so that rows do not pile up.
+            seen = self._wake_up.wait(seen, 0.05 if in_flight else 1.0)
+
+    def _publish_rows(self, in_flight: dict[int, str]) -> None:
+        room = _IN_FLIGHT - len(in_flight)
+        if room <= 0:
+            return
+        with self._database.reading() as session:
+            query = select(OutboxRow).where(OutboxRow.id.not_in(in_flight.values())) if in_flight else select(OutboxRow)
+            rows = session.scalars(query.order_by(OutboxRow.id).limit(room)).all()
+        unfit: list[str] = []
+        for row in rows:
+            try:
+                info = self._client.publish(row.topic, self._payload(row), qos=1, retain=row.retain)
+            except ValueError:
+                _log.exception("a message for %s cannot be published and is dropped", row.topic)
+                FAILURES.labels(loop="outbox").inc()
+                unfit.append(row.id)
+            else:
+                in_flight[info.mid] = row.id
+        self._forget(unfit)
+
+    def _payload(self, row: OutboxRow) -> bytes:
+        if not row.kind:
+            return b""  # clears a retained message
+        return envelope.seal_text(row.kind, row.body, topic=row.topic, key=self._keys.signing_key)
+
+    def _forget_published(self, in_flight: dict[int, str], early: set[int]) -> None:
+        while not self._published.empty():
+            early.add(self._published.get_nowait())
+        done = early & in_flight.keys()
+        early -= done
+        self._forget([in_flight[mid] for mid in done])
+        for mid in done:
+            del in_flight[mid]
+
+    def _forget(self, row_ids: list[str]) -> None:
+        if row_ids:
+            with self._database.transaction() as session:
+                session.execute(delete(OutboxRow).where(OutboxRow.id.in_(row_ids)))

@@ -1,0 +1,56 @@
+"""From a delivered message to its handler, in the transaction of its batch.
+
+Each message has a savepoint of its own: one that is refused changes nothing, and does not hold up the others. Handlers
+are idempotent and free of order, because a broker doubles and reorders.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy.orm import Session
+
+from controller import observe
+from controller.blobs import BlobStore
+from controller.devices.tables import DeviceRow
+from controller.errors import ShoalError
+from controller.gateway import devices, executions, rollouts, telemetry
+from controller.gateway.access import Context, Inbound, device_of, open_message
+from controller.gateway.errors import refuse
+from shoal.wire.devices import Birth, FactsReport, Will
+from shoal.wire.errors import WireError
+from shoal.wire.executions import ExecutionReport
+from shoal.wire.rollouts import Receipt, Reported
+from shoal.wire.telemetry import Telemetry
+
+_log: Final = logging.getLogger(__name__)
+
+
+_HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
+    Birth: devices.on_birth,
+    Will: devices.on_will,
+    FactsReport: devices.on_facts,
+    Reported: rollouts.on_reported,
+    Receipt: rollouts.on_receipt,
+    ExecutionReport: executions.on_report,
+    Telemetry: telemetry.on_telemetry,
+}
+
+
+def take(session: Session, inbound: Inbound, blobs: BlobStore, now: datetime) -> None:
+    """Do what a message asks for, or refuse it by name; database errors go to the caller."""
+    device: DeviceRow | None = None
+    try:
+        with session.begin_nested():
+            device = device_of(session, inbound.topic)
+            message = open_message(device, inbound)
+            handler = _HANDLERS.get(type(message))
+            if handler is None:
+                raise WireError("message.unsupported", "This controller does not take such messages.")
+            context = Context(session=session, device=device, blobs=blobs, envelope=inbound.payload, now=now)
+            handler(context, message)
+            observe.MESSAGES.labels(kind=type(message).__name__).inc()
+    except (ShoalError, WireError) as error:
+        _log.info("refused on %s: %s", inbound.topic[:80], error.code)
+        refuse(session, inbound, device, error)

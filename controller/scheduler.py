@@ -1,0 +1,112 @@
+"""What time and committed facts ask for: wakes on events, and once a tick for timers and what a crash left.
+
+One scheduler leads at a time, by a lease in the database. Each room is advanced in a transaction of its own, so that
+one that fails does not hold up the others.
+"""
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from controller import events
+from controller.db import Base, Database, new_id, utc_now
+from controller.devices.enrollment import FIRST_EPOCH
+from controller.events import WakeUp
+from controller.executions import service as executions
+from controller.observe import FAILURES
+from controller.rollouts import service as rollouts
+from controller.settings import Settings
+from shoal.wire import topics
+from shoal.wire.devices import ControllerState
+
+_log: Final = logging.getLogger(__name__)
+_LEASE: Final = timedelta(seconds=10)
+_STATE_INTERVAL: Final = timedelta(minutes=1)
+
+Advance = Callable[[Session, datetime], object]
+
+
+class LeaseRow(Base):
+    """Who leads until when."""
+
+    __tablename__ = "leases"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[str]
+    expires_at: Mapped[datetime]
+
+
+class Scheduler:
+    """Advances every room."""
+
+    def __init__(self, *, settings: Settings, database: Database, wake_up: WakeUp) -> None:
+        self._settings = settings
+        self._database = database
+        self._wake_up = wake_up
+        self._incarnation = new_id()
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{self._incarnation}"
+        self._state_told_at: datetime | None = None
+        self._steps: Sequence[tuple[str, Advance]] = (
+            ("executions", executions.tick),
+            ("rollouts", rollouts.advance),
+            ("controller_state", self._tell_state),
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set; then let another lead at once."""
+        seen = 0
+        while not stop.is_set():
+            try:
+                if self._lead():
+                    self._advance_all()
+            except Exception:  # the loop's edge: a failed tick is followed by the next
+                _log.exception("a tick failed")
+                FAILURES.labels(loop="scheduler").inc()
+            seen = self._wake_up.wait(seen, self._settings.tick_interval_s)
+        self._resign()
+
+    def _advance_all(self) -> None:
+        for name, advance in self._steps:
+            try:
+                with self._database.transaction() as session:
+                    advance(session, utc_now())
+            except Exception:  # the edge between rooms: one that fails must not stop the others
+                _log.exception("%s could not be advanced", name)
+                FAILURES.labels(loop=name).inc()
+
+    def _lead(self) -> bool:
+        now = utc_now()
+        try:
+            with self._database.transaction() as session:
+                row = session.get(LeaseRow, "scheduler", with_for_update=True)
+                if row is None:
+                    session.add(LeaseRow(name="scheduler", holder=self._holder, expires_at=now + _LEASE))
+                elif row.holder == self._holder or row.expires_at < now:
+                    row.holder, row.expires_at = self._holder, now + _LEASE
+                else:
+                    return False
+        except IntegrityError:
+            return False  # another one made the row in the same moment
+        return True
+
+    def _resign(self) -> None:
+        with self._database.transaction() as session:
+            row = session.scalar(select(LeaseRow).where(LeaseRow.holder == self._holder))
+            if row is not None:
+                session.delete(row)
+
+    def _tell_state(self, session: Session, now: datetime) -> None:
+        if self._state_told_at is not None and now - self._state_told_at < _STATE_INTERVAL:
+            return
+        state = ControllerState(epoch=FIRST_EPOCH, incarnation=self._incarnation, at=now.isoformat())
+        body = msgspec.json.encode(state).decode()
+        events.publish(session, topic=topics.CONTROLLER_STATE, kind="controller_state", body=body, retain=True)
+        self._state_told_at = now
