@@ -11,9 +11,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import uuid_utils
-from sqlalchemy import JSON, BigInteger, Dialect, Engine, MetaData, TypeDecorator, create_engine, event, make_url
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Connection,
+    Dialect,
+    Engine,
+    MetaData,
+    TypeDecorator,
+    create_engine,
+    event,
+    make_url,
+)
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Session, SessionTransaction, sessionmaker
 
 _NAMING: Final = {
     "ix": "ix_%(column_0_label)s",
@@ -84,15 +95,16 @@ class Database:
         if self.is_sqlite and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
             self.engine = create_engine(parsed, connect_args={"check_same_thread": False, "timeout": 30})
-            _prepare_sqlite(self.engine)
         else:
             self.engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10)
-        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self.sessions = sessionmaker(self.engine, expire_on_commit=False)
+        if self.is_sqlite:
+            _prepare_sqlite(self.engine, self.sessions)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Open one transaction; commit at the end, roll back on any error."""
-        with self._sessions() as session:
+        with self.sessions() as session:
             try:
                 yield session
                 session.commit()
@@ -103,7 +115,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Open a session that only reads."""
-        with self._sessions(info={"read_only": True}) as session:
+        with self.sessions(info={"read_only": True}) as session:
             yield session
 
     def close(self) -> None:
@@ -111,15 +123,15 @@ class Database:
         self.engine.dispose()
 
 
-def _prepare_sqlite(engine: Engine) -> None:
+def _prepare_sqlite(engine: Engine, sessions: sessionmaker[Session]) -> None:
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # SQLAlchemy's BEGIN below, not the driver's
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
-    @event.listens_for(Session, "after_begin")
-    def _session_began(session: Session, _transaction: Any, connection: Any) -> None:
-        if connection.engine is engine:
+    @event.listens_for(sessions, "after_begin")
+    def _session_began(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+        if not transaction.nested:  # a savepoint begins inside
             read_only = session.info.get("read_only", False)
             connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

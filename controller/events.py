@@ -7,19 +7,21 @@ crash repeats a message rather than losing it.
 
 import threading
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Engine, Index, event, text
+from sqlalchemy import Index, event, func, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from controller.db import Base, Database, new_id, utc_now
+
+SESSION_BEGUN: Final = "gateway.session_begun"  # the broker kept nothing for the gateway: messages may be missing
 
 
 class EventRow(Base):
     """Something that happened, e.g. `device.enrolled`, `execution.finished`, `receipt.accepted`."""
 
     __tablename__ = "events"
-    __table_args__ = (Index("ix_events_device_id_id", "device_id", "id"),)
+    __table_args__ = (Index("ix_events_device_id_id", "device_id", "id"), Index("ix_events_name_id", "name", "id"))
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str]
     subject: Mapped[str]
@@ -47,6 +49,11 @@ def record(
     session.add(EventRow(name=name, subject=subject, device_id=device_id, data=data or {}, at=utc_now()))
 
 
+def latest(session: Session, name: str) -> str:
+    """Give the id of the newest event of a name, empty if it never happened."""
+    return session.scalar(select(func.max(EventRow.id)).where(EventRow.name == name)) or ""
+
+
 def publish(session: Session, *, topic: str, kind: str, body: str, retain: bool = False) -> None:
     """Queue a message for a device; an empty `kind` with `retain` clears a retained one."""
     session.add(OutboxRow(topic=topic, kind=kind, body=body, retain=retain, created_at=utc_now()))
@@ -63,7 +70,7 @@ class WakeUp:
         self._condition = threading.Condition()
         self._generation = 0
         self._closed = threading.Event()
-        _notify_on_commit(database.engine, self)
+        _notify_on_commit(database, self)
         if not database.is_sqlite:
             threading.Thread(target=self._listen, args=(database.url,), name="wake-up", daemon=True).start()
 
@@ -98,19 +105,19 @@ class WakeUp:
                         self.notify()
 
 
-def _notify_on_commit(engine: Engine, wake_up: WakeUp) -> None:
-    @event.listens_for(Session, "after_flush")
+def _notify_on_commit(database: Database, wake_up: WakeUp) -> None:
+    @event.listens_for(database.sessions, "after_flush")
     def _flushed(session: Session, _context: Any) -> None:
-        if session.get_bind() is engine and any(isinstance(row, EventRow | OutboxRow) for row in session.new):
+        if any(isinstance(row, EventRow | OutboxRow) for row in session.new):
             session.info["wakes"] = True
 
-    @event.listens_for(Session, "before_commit")
+    @event.listens_for(database.sessions, "before_commit")
     def _committing(session: Session) -> None:
         session.flush()
-        if session.info.get("wakes") and engine.dialect.name == "postgresql" and session.get_bind() is engine:
+        if session.info.get("wakes") and not database.is_sqlite and not session.in_nested_transaction():
             session.execute(text("NOTIFY shoal"))
 
-    @event.listens_for(Session, "after_commit")
+    @event.listens_for(database.sessions, "after_commit")
     def _committed(session: Session) -> None:
-        if session.get_bind() is engine and session.info.pop("wakes", False):
+        if not session.in_nested_transaction() and session.info.pop("wakes", False):
             wake_up.notify()

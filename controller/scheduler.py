@@ -51,8 +51,8 @@ class Scheduler:
         self._settings = settings
         self._database = database
         self._wake_up = wake_up
-        self._incarnation = new_id()
-        self._holder = f"{socket.gethostname()}:{os.getpid()}:{self._incarnation}"
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{new_id()}"
+        self._incarnation = ""
         self._state_told_at: datetime | None = None
         self._steps: Sequence[tuple[str, Advance]] = (
             ("executions", executions.tick),
@@ -104,9 +104,12 @@ class Scheduler:
                 session.delete(row)
 
     def _tell_state(self, session: Session, now: datetime) -> None:
-        if self._state_told_at is not None and now - self._state_told_at < _STATE_INTERVAL:
+        # An incarnation begins where messages may have been missed: devices then give birth again.
+        incarnation = events.latest(session, events.SESSION_BEGUN)
+        is_due = self._state_told_at is None or now - self._state_told_at >= _STATE_INTERVAL
+        if not is_due and incarnation == self._incarnation:
             return
-        state = ControllerState(epoch=FIRST_EPOCH, incarnation=self._incarnation, at=now.isoformat())
+        state = ControllerState(epoch=FIRST_EPOCH, incarnation=incarnation, at=now.isoformat())
         body = msgspec.json.encode(state).decode()
         events.publish(session, topic=topics.CONTROLLER_STATE, kind="controller_state", body=body, retain=True)
-        self._state_told_at = now
+        self._state_told_at, self._incarnation = now, incarnation

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller.db import Database
+from tests.rig import free_port
 
 
 def require(found: str | None, package: str) -> str:
@@ -39,13 +39,6 @@ def postgresql_programs() -> Path:
 def chromium_program() -> str:
     """Path of Chromium."""
     return require(shutil.which("chromium"), "chromium")
-
-
-def free_port() -> int:
-    """Give a loopback port that nobody listens on just now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

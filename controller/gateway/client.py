@@ -23,10 +23,11 @@ from paho.mqtt.properties import Properties
 from sqlalchemy import delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from controller import events
 from controller.blobs import BlobStore
 from controller.db import Database, utc_now
 from controller.errors import Invalid
-from controller.events import OutboxRow, WakeUp
+from controller.events import SESSION_BEGUN, OutboxRow, WakeUp
 from controller.gateway import router
 from controller.gateway.access import Inbound
 from controller.keys import Keys
@@ -55,6 +56,8 @@ class Gateway:
         self._inbox: queue.SimpleQueue[tuple[int, MQTTMessage]] = queue.SimpleQueue()
         self._published: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._connection = 0  # counts connections: packet ids of an older one mean nothing to the next
+        self._is_session_new = threading.Event()
+        self._subscribed = threading.Event()
         self._client = self._new_client()
 
     def run(self, stop: threading.Event) -> None:
@@ -101,6 +104,7 @@ class Gateway:
         client.max_inflight_messages_set(_IN_FLIGHT)
         client.on_socket_open = self._socket_opened
         client.on_connect = self._connected
+        client.on_subscribe = self._heard
         client.on_message = self._arrived
         client.on_publish = self._acknowledged
         client.on_connect_fail = self._not_connected
@@ -118,18 +122,24 @@ class Gateway:
     def _socket_opened(self, _client: Client, _userdata: Any, opened: Any) -> None:
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # 88 ms a small round without it
 
-    def _connected(self, client: Client, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+    def _connected(self, client: Client, _userdata: Any, flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
             _log.error("the broker refused the controller: %s; check SHOAL_BROKER_URL and its credentials", reason)
             return
         self._connection += 1
+        if not flags.session_present:
+            self._is_session_new.set()
         client.subscribe(topics.UP_FILTER, qos=1)
+
+    def _heard(self, _client: Client, _userdata: Any, _mid: int, _reasons: Any, _properties: Any) -> None:
+        self._subscribed.set()
         _log.info("connected to the broker")
 
     def _not_connected(self, _client: Client, _userdata: Any) -> None:
         _log.error("the broker at %s does not answer; is it running?", urlsplit(self._settings.broker_url).netloc[-60:])
 
     def _disconnected(self, _client: Client, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        self._subscribed.clear()
         _log.info("disconnected from the broker: %s", reason)
 
     def _arrived(self, _client: Client, _userdata: Any, message: MQTTMessage) -> None:
@@ -144,6 +154,7 @@ class Gateway:
         while not stop.is_set():
             batch = self._next_batch()
             try:
+                self._note_new_session()
                 if batch:
                     self._take(batch)
             except SQLAlchemyError:
@@ -166,6 +177,13 @@ class Gateway:
         except queue.Empty:
             pass
         return batch
+
+    def _note_new_session(self) -> None:
+        """Say that the broker had forgotten us, so that devices whose messages it did not keep give birth again."""
+        if self._subscribed.is_set() and self._is_session_new.is_set():
+            with self._database.transaction() as session:
+                events.record(session, SESSION_BEGUN, subject=self._settings.controller_name)
+            self._is_session_new.clear()
 
     def _take(self, batch: list[tuple[int, MQTTMessage]]) -> None:
         now = utc_now()
@@ -196,7 +214,7 @@ class Gateway:
         while not stop.is_set():
             try:
                 self._forget_published(in_flight, early)
-                if self._client.is_connected():
+                if self._subscribed.is_set():
                     self._publish_rows(in_flight)
             except SQLAlchemyError:
                 _log.exception("the outbox could not be read")

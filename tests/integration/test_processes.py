@@ -17,12 +17,7 @@ import urllib3
 from controller import migrate
 from controller.db import Database
 from controller.keys import Keys
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.rig import free_port
 
 
 def environment(state: Path, **settings: object) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""The `shoal` command, one file per noun; `up` and `demo` only start processes. Speaks through `shoal.client`."""

@@ -1,0 +1,89 @@
+"""A controller on a real broker, for tests: everything but its HTTP doors."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from controller import events, migrate
+from controller.blobs import BlobStore
+from controller.db import Database
+from controller.events import WakeUp
+from controller.gateway.client import Gateway
+from controller.keys import Keys
+from controller.scheduler import Scheduler
+from controller.settings import Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class BrokerAt:
+    """A running broker.
+
+    Attributes:
+        has_access_list: Whether it knows each device by its certificate.
+    """
+
+    url: str
+    keys: Keys
+    state: Path
+    has_access_list: bool
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for(found: Callable[[], T], timeout_s: float = 20) -> T:
+    """Look until something is there; what is waited for happens in another thread or process."""
+    deadline = time.monotonic() + timeout_s
+    while not (result := found()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+    return result
+
+
+class Office:
+    """A controller without its HTTP doors, on a broker."""
+
+    def __init__(self, broker: BrokerAt) -> None:
+        self.settings = Settings(state=broker.state, broker_url=broker.url)
+        self.keys = broker.keys
+        self.database = Database(self.settings.resolved_database_url())
+        migrate.upgrade(self.database)
+        self.blobs = BlobStore(self.settings.resolved_blobs_url())
+        self.wake_up = WakeUp(self.database)
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        gateway = Gateway(self.settings, self.database, self.keys, self.blobs, self.wake_up)
+        scheduler = Scheduler(settings=self.settings, database=self.database, wake_up=self.wake_up)
+        for run in (gateway.run, scheduler.run):
+            self._threads.append(threading.Thread(target=run, args=(self._stop,)))
+            self._threads[-1].start()
+        # From here on the broker keeps for the gateway what devices say.
+        wait_for(self._session_begun)
+
+    def _session_begun(self) -> str:
+        with self.database.reading() as session:
+            return events.latest(session, events.SESSION_BEGUN)
+
+    def close(self) -> None:
+        self._stop.set()
+        self.wake_up.notify()
+        for thread in self._threads:
+            thread.join()
+        self.wake_up.close()
+        self.database.close()
