@@ -95,8 +95,8 @@ class ControllerState(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind
 
     Attributes:
         epoch: Raised by a restore from backup; orders desired documents.
-        incarnation: Changes where messages may have been missed (the broker kept nothing for the controller); agents then
-            give birth again, with jitter.
+        incarnation: Changes where messages may have been missed (the broker kept nothing for the controller); agents
+            then give birth again, with jitter.
         at: The controller's clock, ISO 8601 UTC.
     """
 
