@@ -1,0 +1,138 @@
+"""The controller's HTTPS door as the device uses it: enrol, fetch, upload. Blocking; callers use worker threads.
+
+The CA is pinned: an enrolment token ends with the digest of the CA's certificate, which is compared before anything is
+sent. After enrolment the kept CA is trusted and no other.
+"""
+
+import hashlib
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+import urllib3
+
+from agent.errors import AgentError
+from agent.identity import Identity
+from shoal.wire.devices import EnrollAnswer, EnrollRequest, Facts, Problem
+
+CHUNK_BYTES: Final = 256 * 1024
+_TIMEOUT: Final = urllib3.Timeout(connect=10, read=60)
+_MAX_ANSWER_BYTES: Final = 64 * 1024
+_CANNOT_HELP: Final = frozenset({400, 403, 409, 413, 422})
+
+
+class Door:
+    """The door of one controller."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._url = identity.known().controller_url
+        self._pool = _pool(ssl.create_default_context(cafile=str(identity.ca_path())))
+
+    @contextmanager
+    def blob(self, sha256: str, start: int) -> Iterator[Iterator[bytes]]:
+        """Open an artifact's bytes from `start` on.
+
+        Raises:
+            AgentError: `controller.unreachable`, or the controller's own code.
+        """
+        path = f"/device/v1/blobs/{sha256}"
+        headers = {**self._identity.sign_request("GET", path, int(time.time())), "Range": f"bytes={start}-"}
+        with _reaching(self._url):
+            response = self._pool.request("GET", self._url + path, headers=headers, preload_content=False)
+            try:
+                if response.status not in (200, 206) or (start and response.status == 200):
+                    raise _refusal(response.status, response.read(_MAX_ANSWER_BYTES))
+                yield response.stream(CHUNK_BYTES)
+            finally:
+                response.close()
+
+    def upload(self, path: Path, sha256: str) -> None:
+        """Send a file, named by its digest; sending it again changes nothing.
+
+        Raises:
+            AgentError: `controller.unreachable`, or the controller's own code.
+        """
+        target = f"/device/v1/blobs/{sha256}"
+        headers = self._identity.sign_request("PUT", target, int(time.time()))
+        headers["Content-Length"] = str(path.stat().st_size)
+        with _reaching(self._url), path.open("rb") as file:
+            response = self._pool.request("PUT", self._url + target, headers=headers, body=file)
+            if response.status != 201:
+                raise _refusal(response.status, response.data)
+
+
+def enroll(identity: Identity, *, controller_url: str, token: str, facts: Facts) -> None:
+    """Ask for an identity, and keep the answer. Asking again with the same key gives the same device.
+
+    Raises:
+        AgentError: `token.malformed`, `ca.not_pinned`, `controller.unreachable`, or the controller's own code.
+    """
+    ca = _pinned_ca(controller_url, token)
+    request = EnrollRequest(token=token, csr=identity.certificate_request(), facts=facts)
+    with _reaching(controller_url), _pool(ssl.create_default_context(cadata=ca)) as pool:
+        response = pool.request(
+            "POST",
+            f"{controller_url}/device/v1/enroll",
+            body=msgspec.json.encode(request),
+            headers={"Content-Type": "application/json"},
+        )
+        if response.status != 200:
+            raise _refusal(response.status, response.data)
+    try:
+        answer = msgspec.json.decode(response.data, type=EnrollAnswer)
+    except msgspec.DecodeError as error:
+        raise AgentError("controller.bad_answer", f"The controller's answer does not parse: {error}") from error
+    if answer.ca != ca:
+        raise AgentError("ca.not_pinned", "The controller answered with another CA than the token's.", is_final=True)
+    identity.keep(answer, controller_url)
+
+
+def _pinned_ca(controller_url: str, token: str) -> str:
+    """Fetch the CA's certificate and compare it with the token's digest; nothing secret is sent before."""
+    wanted = token.partition(".")[2]
+    parts = urlsplit(controller_url)
+    if len(wanted) != 64 or parts.scheme != "https" or not parts.hostname:
+        message = "An enrolment token is <secret>.<digest of the CA>, and the controller's URL https://host:port."
+        raise AgentError("token.malformed", message, is_final=True)
+    unverified = ssl.create_default_context()
+    unverified.check_hostname = False
+    unverified.verify_mode = ssl.CERT_NONE
+    with _reaching(controller_url), _pool(unverified) as pool:
+        response = pool.request("GET", f"{controller_url}/device/v1/ca", preload_content=False)
+        pem = response.read(_MAX_ANSWER_BYTES).decode(errors="replace")
+        response.close()
+    try:
+        digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+    except ValueError as error:
+        raise AgentError("controller.bad_answer", "What answers there is no Shoal controller.") from error
+    if digest != wanted:
+        raise AgentError(
+            "ca.not_pinned", "The controller there is not the one that made the token (its CA differs).", is_final=True
+        )
+    return pem
+
+
+def _pool(context: ssl.SSLContext) -> urllib3.PoolManager:
+    return urllib3.PoolManager(ssl_context=context, timeout=_TIMEOUT, retries=False, maxsize=2)
+
+
+@contextmanager
+def _reaching(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise AgentError("controller.unreachable", f"The controller at {url} does not answer: {error}") from error
+
+
+def _refusal(status: int, body: bytes) -> AgentError:
+    try:
+        problem = msgspec.json.decode(body, type=Problem)
+    except msgspec.DecodeError:
+        problem = Problem(code="controller.bad_answer", detail=f"The controller answered {status}.")
+    return AgentError(problem.code, problem.detail or problem.title, is_final=status in _CANNOT_HELP)

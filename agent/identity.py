@@ -1,0 +1,151 @@
+"""Who this device is: its key, made here and never leaving, and what the controller said when it enrolled.
+
+The only toucher of the private key. Everything stands in files of mode 0600, replaced atomically, so that a power cut
+leaves the old or the new, never half.
+"""
+
+import base64
+import os
+import ssl
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from agent.errors import AgentError
+from shoal.wire import envelope, signing
+from shoal.wire.devices import EnrollAnswer
+from shoal.wire.envelope import Message
+
+_KEY: Final = "device.key"
+_ENROLLED: Final = "enrolled.json"
+_CERTIFICATE: Final = "device.pem"
+_CA: Final = "ca.pem"
+
+
+class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
+    """What enrolment gave, and where."""
+
+    device_id: str
+    controller_url: str
+    broker_url: str
+    controller_keys: dict[str, str]
+
+
+class Identity:
+    """The key and what belongs to it."""
+
+    def __init__(self, state: Path, key: Ed25519PrivateKey) -> None:
+        self._state = state
+        self._key = key
+        path = state / _ENROLLED
+        self.enrolled = msgspec.json.decode(path.read_bytes(), type=Enrolled) if path.exists() else None
+
+    @classmethod
+    def open(cls, state: Path) -> Self:
+        """Load the key, making it on the first boot.
+
+        Raises:
+            AgentError: `identity.unreadable`.
+        """
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = state / _KEY
+        if not path.exists():
+            pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            write_atomically(path, pem)
+        try:
+            key = load_pem_private_key(path.read_bytes(), password=None)
+        except ValueError as error:
+            raise AgentError("identity.unreadable", f"{path} is not a key; was it damaged?", is_final=True) from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise AgentError("identity.unreadable", f"{path} is not an Ed25519 key.", is_final=True)
+        return cls(state, key)
+
+    @property
+    def device_id(self) -> str:
+        """The id that the controller gave.
+
+        Raises:
+            AgentError: `identity.not_enrolled`.
+        """
+        return self.known().device_id
+
+    def known(self) -> Enrolled:
+        """Give what enrolment gave.
+
+        Raises:
+            AgentError: `identity.not_enrolled`.
+        """
+        if self.enrolled is None:
+            raise AgentError("identity.not_enrolled", "This device is not enrolled yet.")
+        return self.enrolled
+
+    def certificate_request(self) -> str:
+        """Give a CSR for the key, PEM; it names nothing, since the controller gives the name."""
+        request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(self._key, None)
+        return request.public_bytes(Encoding.PEM).decode()
+
+    def keep(self, answer: EnrollAnswer, controller_url: str) -> None:
+        """Keep what the controller answered; the file that says "enrolled" is written last."""
+        write_atomically(self._state / _CA, answer.ca.encode())
+        write_atomically(self._state / _CERTIFICATE, answer.certificate.encode())
+        self.enrolled = Enrolled(
+            device_id=answer.device_id,
+            controller_url=controller_url,
+            broker_url=answer.broker_url,
+            controller_keys=answer.controller_keys,
+        )
+        write_atomically(self._state / _ENROLLED, msgspec.json.encode(self.enrolled))
+
+    def controller_key(self, key_id: str) -> bytes | None:
+        """Give a controller's public key by its id, None if it is not one that may command this device."""
+        encoded = self.known().controller_keys.get(key_id)
+        return None if encoded is None else base64.b64decode(encoded)
+
+    def seal(self, message: Message, topic: str) -> bytes:
+        """Put a message into an envelope, signed where its kind is a signed one."""
+        return envelope.seal(message, topic=topic, key=self._key)
+
+    def sign_request(self, method: str, path: str, at: int) -> dict[str, str]:
+        """Give the headers that prove who makes an HTTP request."""
+        signature = signing.sign(self._key, f"{method} {path} {at}", "")
+        return {"Shoal-Device": self.device_id, "Shoal-At": str(at), "Shoal-Signature": signature}
+
+    def ca_path(self) -> Path:
+        """Give the file of the CA that this device trusts."""
+        return self._state / _CA
+
+    def client_tls(self) -> ssl.SSLContext:
+        """Give the TLS settings for a broker that wants a certificate."""
+        context = ssl.create_default_context(cafile=str(self.ca_path()))
+        context.load_cert_chain(self._state / _CERTIFICATE, self._state / _KEY)
+        return context
+
+    def certificate_expires_at(self) -> str:
+        """Give the end of the certificate, ISO 8601."""
+        certificate = x509.load_pem_x509_certificate((self._state / _CERTIFICATE).read_bytes())
+        return certificate.not_valid_after_utc.isoformat()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file so that after a power cut it is the old or the new one; mode 0600."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

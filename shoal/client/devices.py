@@ -1,0 +1,93 @@
+"""Devices, fleet counts, receipts, enrolment tokens."""
+
+from collections.abc import Sequence
+
+from shoal.client.connection import Connection
+from shoal.schemas.common import Page
+from shoal.schemas.devices import (
+    Device,
+    DeviceChange,
+    EnrollmentToken,
+    EnrollmentTokenRequest,
+    Event,
+    FleetSummary,
+    NewEnrollmentToken,
+    Receipt,
+    Telemetry,
+)
+
+
+class Devices:
+    """`/v1/devices`, `/v1/fleet`, `/v1/receipts`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def fleet(self) -> FleetSummary:
+        """Count the fleet."""
+        return self._connection.get("/fleet", FleetSummary)
+
+    def list(
+        self,
+        *,
+        q: str = "",
+        state: str | None = None,
+        online: bool | None = None,
+        labels: Sequence[str] = (),
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Device]:
+        """Give a page of devices by id, with the total.
+
+        Args:
+            q: Part of an id or a host name.
+            labels: `key:value`, all of which must be equal.
+        """
+        query = {"q": q, "state": state, "online": online, "label": list(labels)}
+        return self._connection.page("/devices", Device, query, limit=limit, cursor=cursor)
+
+    def show(self, device_id: str) -> Device:
+        """Show a device."""
+        return self._connection.get(f"/devices/{device_id}", Device)
+
+    def change(self, device_id: str, request: DeviceChange) -> Device:
+        """Replace a device's labels."""
+        return self._connection.send("PATCH", f"/devices/{device_id}", Device, request)
+
+    def receipts(self, device_id: str, *, limit: int = 50, cursor: str | None = None) -> Page[Receipt]:
+        """Give a page of a device's receipts, newest first."""
+        return self._connection.page(f"/devices/{device_id}/receipts", Receipt, limit=limit, cursor=cursor)
+
+    def events(self, device_id: str, *, limit: int = 50, cursor: str | None = None) -> Page[Event]:
+        """Give a page of what happened to a device, newest first."""
+        return self._connection.page(f"/devices/{device_id}/events", Event, limit=limit, cursor=cursor)
+
+    def telemetry(self, device_id: str) -> Telemetry:
+        """Show a device's latest sample."""
+        return self._connection.get(f"/devices/{device_id}/telemetry", Telemetry)
+
+    def list_receipts(
+        self, *, model: str | None = None, version: int | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page[Receipt]:
+        """Give a page of all devices' receipts, newest first."""
+        query = {"model": model, "version": version}
+        return self._connection.page("/receipts", Receipt, query, limit=limit, cursor=cursor)
+
+
+class EnrollmentTokens:
+    """`/v1/enrollment-tokens`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def create(self, request: EnrollmentTokenRequest) -> NewEnrollmentToken:
+        """Make a token, shown this once."""
+        return self._connection.send("POST", "/enrollment-tokens", NewEnrollmentToken, request)
+
+    def list(self, *, limit: int = 50, cursor: str | None = None) -> Page[EnrollmentToken]:
+        """Give a page of tokens, newest first."""
+        return self._connection.page("/enrollment-tokens", EnrollmentToken, limit=limit, cursor=cursor)
+
+    def revoke(self, token_id: str) -> None:
+        """Let a token enrol nobody from now on."""
+        self._connection.delete(f"/enrollment-tokens/{token_id}")
