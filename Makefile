@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help check test services
+.PHONY: help demo up check test services bench
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -17,6 +17,12 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt
 	@echo "Installing shoal[$*] into $(VENV) (a few minutes the first time) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	@touch $@
+
+demo: $(VENV)/.installed-demo ## Set up, then the first voyage: six devices enrol, serve and learn (ARGS="--exit --out DIR")
+	@$(BIN)/shoal demo digits $(ARGS)
+
+up: $(VENV)/.installed-demo ## Set up, then the whole system on embedded defaults until Ctrl-C (ARGS="--help")
+	@$(BIN)/shoal up $(ARGS)
 
 check: $(VENV)/.installed-dev ## Format, lint, types, import contracts, unit tests; under a minute
 	$(BIN)/ruff format --check .
@@ -34,3 +40,6 @@ test: $(VENV)/.installed-dev services ## Set up, then run all tests
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest
+
+bench: $(VENV)/.installed-dev ## Run all benchmarks, one JSON line a case; writes benchmarks/results.json (ARGS="--quick")
+	@$(BIN)/python -m benchmarks $(ARGS)

@@ -8,6 +8,9 @@ from pydantic import Field
 from shoal.schemas.common import Name, Request, Response, Sha256
 
 
+DatasetRole = Literal["calibration", "evaluation", "training", "golden"]
+
+
 class Artifact(Response):
     """Immutable bytes. `POST /v1/artifacts` takes them as the raw body."""
 
@@ -27,7 +30,7 @@ class DatasetRequest(Request):
     """`POST /v1/datasets`: the artifact is safetensors with `x` (samples first, float32) and `y` (int64)."""
 
     name: Name
-    role: Literal["calibration", "evaluation", "training", "golden"]
+    role: DatasetRole
     sha256: Sha256
 
 

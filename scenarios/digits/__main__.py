@@ -1,0 +1,81 @@
+"""`python -m scenarios.digits`: the first voyage. Exit code 0 only if every step did what it shall."""
+
+import argparse
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from scenarios import fleet, stage
+from scenarios.digits import report as reports
+from scenarios.digits.report import Report
+from scenarios.digits.voyage import STEPS, Voyage
+from scenarios.errors import StepFailed
+from scenarios.stage import Stage
+from shoal.client import ApiError, Client, Unreachable
+
+
+def main() -> int:
+    """Sail; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="shoal demo digits", description=__doc__)
+    parser.add_argument("--exit", action="store_true", help="end after the report instead of leaving the dashboard up")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/demo-digits"), help="folder of report.json and of the demo's state"
+    )
+    parser.add_argument("--dashboard-port", type=int, default=8090, help="any free one is taken if it is in use")
+    parser.add_argument("--seed", type=int, default=0, help="of the split and of all training")
+    options = parser.parse_args()
+    console = Console()
+    try:
+        _sail(options, console)
+    except KeyboardInterrupt:
+        console.print("\nStopped; nothing of the demo is left running.")
+        return 130
+    except (StepFailed, ApiError, Unreachable, OSError) as error:
+        code = f" [{error.code}]" if isinstance(error, ApiError) else ""
+        Console(stderr=True).print(f"[bold red]The demo failed:[/] {error}{code}", highlight=False)
+        console.print(f"Logs stand under {options.out / 'state'}.", highlight=False)
+        return 1
+    return 0
+
+
+def _sail(options: argparse.Namespace, console: Console) -> None:
+    start = time.monotonic()
+    state = options.out.absolute() / "state"
+    report = Report()
+    show = Stage(console, 1 + STEPS)
+    with ExitStack() as opened:
+        opened.enter_context(stage.clean_folder(state))
+        ports = stage.free_ports(["api", "device", "broker", "dashboard"], {"dashboard": options.dashboard_port})
+        show.step("Start the system on embedded defaults")
+        with show.bar("starting") as shown:
+            shown(0.1, "broker, controller, dashboard")
+            address = opened.enter_context(fleet.system(state / "controller", ports))
+        console.print(f"    Dashboard  [bold]{address.dashboard_url}[/]", highlight=False)
+        console.print(f"    Log in as  [bold]{address.username}[/] / [bold]{address.password}[/]", highlight=False)
+        with Client(address.api_url) as anonymous:
+            token = anonymous.tokens.create(address.username, address.password, name="demo").token
+        client = opened.enter_context(Client(address.api_url, token))
+        voyage = opened.enter_context(
+            Voyage(client=client, stage=show, report=report, address=address, state=state, seed=options.seed)
+        )
+        try:
+            voyage.sail()
+        finally:
+            report.duration_s = round(time.monotonic() - start, 1)
+            report.write(options.out / "report.json")
+        reports.show(report, console)
+        console.print(f"Report: {options.out / 'report.json'}", highlight=False)
+        if not options.exit:
+            console.print(
+                f"The dashboard stays up at [bold]{address.dashboard_url}[/] "
+                f"({address.username} / {address.password}); Ctrl-C ends it.",
+                highlight=False,
+            )
+            voyage.rest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
