@@ -45,11 +45,14 @@ from controller.api import (
 from controller.api.requests import Requests
 from controller.auth import service as users
 from controller.blobs import BlobStore, UrlSigner
+from controller.compression import service as compression
 from controller.db import Database
 from controller.errors import Unavailable
 from controller.events import WakeUp
 from controller.gateway import http as device_door
 from controller.gateway.client import Gateway
+from controller.inference import service as inference_room
+from controller.jobs.runner import JobRunner
 from controller.keys import Keys
 from controller.observe import FAILURES
 from controller.scheduler import Scheduler
@@ -137,8 +140,16 @@ def run(role: Role, settings: Settings) -> None:
         if role.includes(Role.API):
             tasks.append(_api_task(opened, settings, database, blobs))
         if role.includes(Role.SCHEDULER):
-            scheduler = Scheduler(settings=settings, database=database, wake_up=wake_up)
+            scheduler = Scheduler(settings=settings, database=database, blobs=blobs, wake_up=wake_up)
             tasks.append(Task(name="scheduler", run=scheduler.run))
+            jobs_runner = JobRunner(
+                settings=settings,
+                database=database,
+                wake_up=wake_up,
+                kinds=compression.KINDS,
+                may_run=scheduler.leading.is_set,
+            )
+            tasks.append(Task(name="jobs", run=jobs_runner.run))
         run_until_signal(tasks, wake_up)
 
 
@@ -213,6 +224,8 @@ def _api_task(opened: ExitStack, settings: Settings, database: Database, blobs: 
         url_signer=UrlSigner(secrets.open_url_key(settings.state)),
         ca_digest=secrets.read_ca_digest(settings.state),
     )
+    inference_room.open_runners(settings.state, allow_unisolated=settings.allow_unisolated)
+    opened.callback(inference_room.close_runners)
     return _server_task(opened, "api", create_api(parts), settings.api_host, settings.api_port)
 
 

@@ -1,7 +1,7 @@
 """What time and committed facts ask for: wakes on events, and once a tick for timers and what a crash left.
 
-One scheduler leads at a time, by a lease in the database. Each room is advanced in a transaction of its own, so that
-one that fails does not hold up the others.
+One scheduler leads at a time, by a lease in the database. Each room is advanced in transactions of its own, so that one
+that fails does not hold up the others.
 """
 
 import logging
@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -18,10 +19,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from controller import events
+from controller.blobs import BlobStore
 from controller.db import Base, Database, new_id, utc_now
 from controller.devices.enrollment import FIRST_EPOCH
 from controller.events import WakeUp
 from controller.executions import service as executions
+from controller.federated import service as federated
+from controller.federated import updates
+from controller.incremental import service as incremental
 from controller.observe import FAILURES
 from controller.rollouts import service as rollouts
 from controller.settings import Settings
@@ -47,17 +52,21 @@ class LeaseRow(Base):
 class Scheduler:
     """Advances every room."""
 
-    def __init__(self, *, settings: Settings, database: Database, wake_up: WakeUp) -> None:
+    def __init__(self, *, settings: Settings, database: Database, blobs: BlobStore, wake_up: WakeUp) -> None:
         self._settings = settings
         self._database = database
+        self._blobs = blobs
         self._wake_up = wake_up
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{new_id()}"
+        self.leading = threading.Event()  # set while this one leads: what runs beside it, such as jobs, looks here
         self._incarnation = ""
         self._state_told_at: datetime | None = None
-        self._steps: Sequence[tuple[str, Advance]] = (
-            ("executions", executions.tick),
-            ("rollouts", rollouts.advance),
-            ("controller_state", self._tell_state),
+        self._steps: Sequence[tuple[str, Callable[[], None]]] = (
+            ("executions", partial(self._advance, executions.tick)),
+            ("rollouts", partial(self._advance, rollouts.advance)),
+            ("federated", self._advance_federated),
+            ("incremental", partial(self._advance, incremental.advance)),
+            ("controller_state", partial(self._advance, self._tell_state)),
         )
 
     def run(self, stop: threading.Event) -> None:
@@ -66,7 +75,10 @@ class Scheduler:
         while not stop.is_set():
             try:
                 if self._lead():
+                    self.leading.set()
                     self._advance_all()
+                else:
+                    self.leading.clear()
             except Exception:  # the loop's edge: a failed tick is followed by the next
                 _log.exception("a tick failed")
                 FAILURES.labels(loop="scheduler").inc()
@@ -74,13 +86,23 @@ class Scheduler:
         self._resign()
 
     def _advance_all(self) -> None:
-        for name, advance in self._steps:
+        for name, step in self._steps:
             try:
-                with self._database.transaction() as session:
-                    advance(session, utc_now())
+                step()
             except Exception:  # the edge between rooms: one that fails must not stop the others
                 _log.exception("%s could not be advanced", name)
                 FAILURES.labels(loop=name).inc()
+
+    def _advance(self, advance: Advance) -> None:
+        with self._database.transaction() as session:
+            advance(session, utc_now())
+
+    def _advance_federated(self) -> None:
+        # Updates may be large: no transaction is open while they are summed up.
+        with self._database.reading() as session:
+            closing = federated.find_closing(session, utc_now())
+        summed = [updates.sum_up(self._blobs, one) for one in closing]
+        self._advance(lambda session, now: federated.advance(session, summed, now))
 
     def _lead(self) -> bool:
         now = utc_now()

@@ -69,7 +69,7 @@ class Office:
 
     def start(self) -> None:
         gateway = Gateway(self.settings, self.database, self.keys, self.blobs, self.wake_up)
-        scheduler = Scheduler(settings=self.settings, database=self.database, wake_up=self.wake_up)
+        scheduler = Scheduler(settings=self.settings, database=self.database, blobs=self.blobs, wake_up=self.wake_up)
         for run in (gateway.run, scheduler.run):
             self._threads.append(threading.Thread(target=run, args=(self._stop,)))
             self._threads[-1].start()

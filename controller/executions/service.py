@@ -2,10 +2,10 @@
 
 Everything here may happen twice or late: a report of an older attempt, or of an older `(session, sequence)`, changes
 nothing, and neither does a report on what has ended already.
-Not here: what an execution means (its owner reads its rows).
+Not here: what an execution means (its owner judges its result, and reads its rows).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +24,7 @@ from controller.executions.tables import ExecutionRow
 from shoal.wire import topics
 from shoal.wire.executions import Cancel, ExecutionKind, ExecutionReport, Offer, ReportState
 
+Judge = Callable[[ExecutionRow], "Fault | None"]
 _OPEN = [state.value for state in ExecutionState if not is_end(state)]
 
 
@@ -45,6 +46,14 @@ class Work:
     sent_timeout_s: float
     progress_timeout_s: float
     max_attempts: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Why what a device calls a success is none."""
+
+    code: str
+    message: str
 
 
 def create(session: Session, work: Work) -> ExecutionRow:
@@ -78,8 +87,14 @@ def create(session: Session, work: Work) -> ExecutionRow:
     return row
 
 
-def on_report(session: Session, device: DeviceRow, report: ExecutionReport, now: datetime) -> ExecutionRow:
+def on_report(
+    session: Session, device: DeviceRow, report: ExecutionReport, now: datetime, judge: Judge
+) -> ExecutionRow:
     """Take a device's word on its execution.
+
+    Args:
+        judge: Takes the result of an open execution that has succeeded, or says what is wrong with it; the execution
+            has failed then.
 
     Raises:
         NotFound: `execution.not_found`, also for one of another device.
@@ -102,6 +117,8 @@ def on_report(session: Session, device: DeviceRow, report: ExecutionReport, now:
     if state is ExecutionState.IN_PROGRESS:
         _enter(row, state, now, deadline_at=now + timedelta(seconds=row.progress_timeout_s))
         row.message = report.message
+    elif state is ExecutionState.SUCCEEDED and (fault := judge(row)) is not None:
+        finish(session, row, ExecutionState.FAILED, code=fault.code, message=fault.message, now=now)
     else:
         finish(session, row, state, code=report.code, message=report.message, result=report.result, now=now)
     return row

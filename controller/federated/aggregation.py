@@ -5,7 +5,7 @@ the sum does not depend on the order in which updates arrive, and a round that i
 in bitwise the same model. Bounds keep the sum inside 63 bits: |w| <= 1024 (10 bits) x 2**24 x at most 2**28 examples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.errors import Invalid
-from shoal.wire.tensors import Tensors, check_update
+from shoal.wire.tensors import MAX_ABS_WEIGHT, Tensors, check_update
 
 STEPS_PER_UNIT: Final = 2**24
-MAX_ABS_WEIGHT: Final = 1024.0
 MAX_EXAMPLES: Final = 2**28
 
 
@@ -40,7 +39,46 @@ class EmptyRound(Invalid):
         super().__init__("round.empty", "A round without updates has no mean.")
 
 
-def weighted_mean(updates: Sequence[Update]) -> dict[str, NDArray[np.float32]]:
+class WeightedSum:
+    """Updates added up one at a time, in any order, so that a round of large models holds one of them in memory.
+
+    Source: McMahan et al. 2017, Algorithm 1, arXiv:1602.05629.
+    """
+
+    def __init__(self) -> None:
+        self.examples = 0
+        self._sums: dict[str, NDArray[np.int64]] = {}
+
+    def add(self, update: Update) -> None:
+        """Count an update.
+
+        Raises:
+            Invalid: `round.bad_examples`: a count below one, or more than 2**28 examples in all.
+            shoal.wire.errors.WireError: An update that `check_update` refuses.
+        """
+        if update.examples < 1 or self.examples + update.examples > MAX_EXAMPLES:
+            raise Invalid("round.bad_examples", f"Example counts are at least 1 and at most {MAX_EXAMPLES} in all.")
+        sums = self._sums or {name: np.zeros(array.shape, np.int64) for name, array in update.arrays.items()}
+        check_update(update.arrays, sums, max_abs=MAX_ABS_WEIGHT)
+        for name, array in update.arrays.items():
+            steps = np.rint(array.astype(np.float64) * STEPS_PER_UNIT).astype(np.int64)
+            sums[name] += steps * update.examples
+        self._sums = sums
+        self.examples += update.examples
+
+    def mean(self) -> dict[str, NDArray[np.float32]]:
+        """Give the mean of what was added.
+
+        Raises:
+            EmptyRound: Nothing was.
+        """
+        if not self.examples:
+            raise EmptyRound
+        total = self.examples * STEPS_PER_UNIT
+        return {name: (summed / total).astype(np.float32) for name, summed in self._sums.items()}
+
+
+def weighted_mean(updates: Iterable[Update]) -> dict[str, NDArray[np.float32]]:
     """Average the devices' weights, each counted by the examples it saw.
 
     result[l] = sum_k n_k * w_k[l] / sum_k n_k        for tensors l
@@ -55,22 +93,11 @@ def weighted_mean(updates: Sequence[Update]) -> dict[str, NDArray[np.float32]]:
         Invalid: `round.bad_examples`: a count below one, or more than 2**28 examples in all.
         shoal.wire.errors.WireError: An update that `check_update` refuses.
 
-    Source: McMahan et al. 2017, Algorithm 1, arXiv:1602.05629.
-
     >>> one, three = np.ones(1, np.float32), np.full(1, 3, np.float32)
     >>> weighted_mean([Update({"w": one}, 30), Update({"w": three}, 10)])["w"].tolist()
     [1.5]
     """
-    if not updates:
-        raise EmptyRound
-    total = sum(update.examples for update in updates)
-    if min(update.examples for update in updates) < 1 or total > MAX_EXAMPLES:
-        raise Invalid("round.bad_examples", f"Example counts are at least 1 and at most {MAX_EXAMPLES} in all.")
-    like = updates[0].arrays
-    sums = {name: np.zeros(array.shape, np.int64) for name, array in like.items()}
+    summed = WeightedSum()
     for update in updates:
-        check_update(update.arrays, like, max_abs=MAX_ABS_WEIGHT)
-        for name, array in update.arrays.items():
-            steps = np.rint(array.astype(np.float64) * STEPS_PER_UNIT).astype(np.int64)
-            sums[name] += steps * update.examples
-    return {name: (summed / (total * STEPS_PER_UNIT)).astype(np.float32) for name, summed in sums.items()}
+        summed.add(update)
+    return summed.mean()

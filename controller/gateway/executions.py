@@ -1,10 +1,46 @@
 """MQTT about executions."""
 
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy.orm import Session
+
+from controller import observe
+from controller.blobs import BlobStore
+from controller.errors import ShoalError
 from controller.executions import service as executions
+from controller.executions.service import Fault
+from controller.executions.tables import ExecutionRow
+from controller.federated import updates as federated
 from controller.gateway.access import Context
-from shoal.wire.executions import ExecutionReport
+from controller.incremental import service as incremental
+from shoal.wire.errors import WireError
+from shoal.wire.executions import ExecutionKind, ExecutionReport
+
+_Accept = Callable[[Session, BlobStore, ExecutionRow, Mapping[str, Any], datetime], None]
+_OWNERS: Final[dict[str, _Accept]] = {
+    ExecutionKind.FEDERATED_ROUND: federated.accept,
+    ExecutionKind.INCREMENTAL_UPDATE: incremental.accept,
+}
 
 
 def on_report(context: Context, report: ExecutionReport) -> None:
-    """A device said how an execution stands."""
-    executions.on_report(context.session, context.device, report, context.now)
+    """A device said how an execution stands; what it gives is for the execution's owner to accept."""
+
+    def judge(row: ExecutionRow) -> Fault | None:
+        accept = _OWNERS[row.kind]
+        try:
+            with context.session.begin_nested():
+                accept(context.session, context.blobs, row, report.result, context.now)
+        except (ShoalError, WireError) as error:
+            # A tensor's name is the device's own text: it may be long, or hold what no database keeps.
+            text = "".join(letter if letter.isprintable() else "?" for letter in str(error)[:2000])
+            fault = Fault(code=error.code, message=text)
+            observe.count_refusal(
+                context.session, door="mqtt", device_id=row.device_id, code=fault.code, message=fault.message
+            )
+            return fault
+        return None
+
+    executions.on_report(context.session, context.device, report, context.now, judge)

@@ -9,18 +9,20 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
+from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
 from controller import observe
 from controller.blobs import BlobStore
 from controller.devices.tables import DeviceRow
 from controller.errors import ShoalError
-from controller.gateway import devices, executions, rollouts, telemetry
+from controller.gateway import devices, executions, incremental, rollouts, telemetry
 from controller.gateway.access import Context, Inbound, device_of, open_message
 from controller.gateway.errors import refuse
 from shoal.wire.devices import Birth, FactsReport, Will
 from shoal.wire.errors import WireError
 from shoal.wire.executions import ExecutionReport
+from shoal.wire.incremental import Evidence
 from shoal.wire.rollouts import Receipt, Reported
 from shoal.wire.telemetry import Telemetry
 
@@ -34,12 +36,13 @@ _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
     Reported: rollouts.on_reported,
     Receipt: rollouts.on_receipt,
     ExecutionReport: executions.on_report,
+    Evidence: incremental.on_evidence,
     Telemetry: telemetry.on_telemetry,
 }
 
 
 def take(session: Session, inbound: Inbound, blobs: BlobStore, now: datetime) -> None:
-    """Do what a message asks for, or refuse it by name; database errors go to the caller."""
+    """Do what a message asks for, or refuse it by name; failures of the database itself go to the caller."""
     device: DeviceRow | None = None
     try:
         with session.begin_nested():
@@ -54,3 +57,9 @@ def take(session: Session, inbound: Inbound, blobs: BlobStore, now: datetime) ->
     except (ShoalError, WireError) as error:
         _log.info("refused on %s: %s", inbound.topic[:80], error.code)
         refuse(session, inbound, device, error)
+    except DataError:
+        # A value that the database never takes, e.g. a NUL in a text: delivered again, it would stop every device's
+        # messages for ever.
+        _log.info("refused on %s: the database cannot keep it", inbound.topic[:80])
+        unfit = WireError("message.not_storable", "The database cannot keep what this message says.")
+        refuse(session, inbound, device, unfit)

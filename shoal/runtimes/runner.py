@@ -50,6 +50,8 @@ class Runner:
             return {"ok": False, "code": error.code, "message": str(error)}
         except WireError as error:
             return {"ok": False, "code": error.code, "message": str(error)}
+        except OSError as error:
+            return {"ok": False, "code": "artifact.unreadable", "message": str(error)}
         except (KeyError, TypeError) as error:
             return {"ok": False, "code": "request.invalid", "message": f"Not a request of the runner: {error}"}
 
@@ -99,12 +101,18 @@ class Runner:
         return self._model
 
 
+def serve(connection: socket.socket) -> None:
+    """Answer until the connection closes."""
+    runner = Runner()
+    while (request := read_frame(connection)) is not None:
+        write_frame(connection, runner.answer(request))
+
+
 def main() -> int:
     """Serve one connection; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m shoal.runtimes.runner")
     parser.add_argument("--socket", required=True)
     path = parser.parse_args().socket
-    runner = Runner()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen(1)
@@ -113,8 +121,7 @@ def main() -> int:
     with connection:
         connection.settimeout(None)
         try:
-            while (request := read_frame(connection)) is not None:
-                write_frame(connection, runner.answer(request))
+            serve(connection)
         except (FrameError, OSError):
             return 1
     return 0

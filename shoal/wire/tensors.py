@@ -5,7 +5,7 @@ before any sum sees them.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from safetensors.numpy import load, save
 from shoal.wire.errors import WireError
 
 Tensors = dict[str, NDArray[Any]]
+
+MAX_ABS_WEIGHT: Final = 1024.0  # of any element of an update: keeps the exact sum of a round inside 63 bits
 
 
 def encode_tensors(tensors: Mapping[str, NDArray[Any]]) -> bytes:

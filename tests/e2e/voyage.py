@@ -46,10 +46,10 @@ class Controller:
         self._log = (broker.state / "controller.log").open("ab")
         self.start()
         assert self.process.stdout is not None
-        password = self.process.stdout.readline().split()[1]
+        self.password = self.process.stdout.readline().split()[1]
         wait_for(lambda: is_listening(self.api_port))
         self.api = httpx.Client(base_url=f"http://127.0.0.1:{self.api_port}/v1", timeout=30)
-        login = self.api.post("/tokens", json={"username": "admin", "password": password})
+        login = self.api.post("/tokens", json={"username": "admin", "password": self.password})
         self.api.headers["Authorization"] = f"Bearer {login.json()['token']}"
 
     def start(self) -> None:

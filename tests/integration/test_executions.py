@@ -14,7 +14,7 @@ from controller.devices.tables import DeviceRow
 from controller.errors import Conflict, NotFound
 from controller.events import EventRow, OutboxRow
 from controller.executions import service
-from controller.executions.service import Work
+from controller.executions.service import Fault, Work
 from controller.executions.states import ExecutionState
 from controller.executions.tables import ExecutionRow
 from shoal.wire.executions import ExecutionKind, ExecutionReport, ReportState
@@ -77,6 +77,10 @@ def report(row: ExecutionRow, sequence: int, state: ReportState, attempt: int = 
     )
 
 
+def take(session: Session, device: DeviceRow, report: ExecutionReport, fault: Fault | None = None) -> None:
+    service.on_report(session, device, report, utc_now(), judge=lambda _: fault)
+
+
 def published(session: Session) -> list[str]:
     session.flush()
     return [row.kind for row in session.scalars(select(OutboxRow).order_by(OutboxRow.id))]
@@ -117,24 +121,29 @@ def test_device_when_silent_then_is_asked_again_and_at_last_timed_out(session: S
 
 def test_report_when_doubled_late_or_of_an_older_attempt_then_changes_nothing(session: Session) -> None:
     row, device = wanted(session), device_of(session)
-    service.on_report(session, device, report(row, 2, ReportState.IN_PROGRESS), utc_now())
-    service.on_report(session, device, report(row, 1, ReportState.FAILED), utc_now())
-    service.on_report(session, device, report(row, 3, ReportState.FAILED, attempt=0), utc_now())
+    take(session, device, report(row, 2, ReportState.IN_PROGRESS))
+    take(session, device, report(row, 1, ReportState.FAILED))
+    take(session, device, report(row, 3, ReportState.FAILED, attempt=0))
     assert row.state == "in_progress"
-    service.on_report(session, device, report(row, 4, ReportState.SUCCEEDED), utc_now())
-    service.on_report(session, device, report(row, 4, ReportState.SUCCEEDED), utc_now())
-    service.on_report(session, device, report(row, 5, ReportState.FAILED), utc_now())
+    take(session, device, report(row, 4, ReportState.SUCCEEDED))
+    take(session, device, report(row, 4, ReportState.SUCCEEDED))
+    take(session, device, report(row, 5, ReportState.FAILED))
     session.flush()
     assert row.state == "succeeded"
     assert [event.name for event in session.scalars(select(EventRow))] == ["execution.finished"]
 
 
+def test_success_when_the_result_is_judged_bad_then_the_execution_has_failed_by_name(session: Session) -> None:
+    row = wanted(session)
+    fault = Fault(code="update.not_finite", message="w has NaN or infinite values.")
+    take(session, device_of(session), report(row, 1, ReportState.SUCCEEDED), fault)
+    assert (row.state, row.code, row.result) == ("failed", "update.not_finite", {})
+
+
 def test_report_when_from_another_device_then_is_refused(session: Session) -> None:
     row = wanted(session)
     with pytest.raises(NotFound):
-        service.on_report(
-            session, device_of(session, "d-bbbbbbbbbbbbbbb2"), report(row, 1, ReportState.SUCCEEDED), utc_now()
-        )
+        take(session, device_of(session, "d-bbbbbbbbbbbbbbb2"), report(row, 1, ReportState.SUCCEEDED))
     assert row.state == "sent"
 
 

@@ -1,115 +1,27 @@
 """The devices' door on MQTT, on both brokers: a device played by the wire code alone, good and bad."""
 
-import queue
-import ssl
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from sqlalchemy import select
 
 from controller.artifacts.tables import ArtifactRow, ModelRow, VariantRow, VersionRow
 from controller.db import utc_now
-from controller.devices import enrollment
 from controller.devices.tables import DeviceRow, ReceiptRow
 from controller.observe import RefusalRow
 from controller.rollouts import service as rollouts
 from controller.rollouts.tables import RolloutRow
 from shoal.schemas.common import Selector
-from shoal.schemas.devices import EnrollmentTokenRequest
 from shoal.schemas.rollouts import RolloutRequest, RolloutTarget
-from shoal.wire import envelope, signing, topics
-from shoal.wire.devices import Birth, EnrollRequest, Facts, FactsReport, Refusal, Will
-from shoal.wire.envelope import Message
+from shoal.wire import envelope, topics
+from shoal.wire.devices import FactsReport, Refusal, Will
 from shoal.wire.rollouts import Desired, GoldenResult, Receipt
+from tests.device import Device
 from tests.rig import BrokerAt, Office, wait_for
 
 SHA = {name: digit * 64 for name, digit in (("program", "a"), ("weights", "b"), ("fp32", "c"), ("golden", "d"))}
-
-
-class Device:
-    """A device that speaks the protocol by itself, so that it can also speak it wrongly."""
-
-    def __init__(self, office: Office, broker: BrokerAt, folder: Path) -> None:
-        self.key = Ed25519PrivateKey.generate()
-        self._controller_key = signing.raw_public_key(office.keys.signing_key.public_key())
-        csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(self.key, None)
-        facts = Facts(
-            hostname="cam",
-            machine="x86_64",
-            system="Linux",
-            python="3.11",
-            agent_version="0.1.0",
-            runtimes={"onnxruntime": "1"},
-            can_train=False,
-        )
-        self.facts = facts
-        with office.database.transaction() as session:
-            _, token = enrollment.create_token(
-                session, EnrollmentTokenRequest(), ca_digest=office.keys.ca_digest, actor="test"
-            )
-            request = EnrollRequest(token=token, csr=csr.public_bytes(Encoding.PEM).decode(), facts=facts)
-            answer = enrollment.enroll(session, office.keys, office.settings, request, utc_now())
-        self.id = answer.device_id
-        self.inbox: queue.Queue[Message] = queue.Queue()
-        self._client = Client(CallbackAPIVersion.VERSION2, client_id=self.id, protocol=MQTTProtocolVersion.MQTTv5)
-        self._client.on_message = self._arrived
-        url = urlsplit(broker.url)
-        if broker.has_access_list:
-            certificate, key = folder / f"{self.id}.pem", folder / f"{self.id}.key"
-            certificate.write_text(answer.certificate)
-            key.write_bytes(self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-            context = ssl.create_default_context(cadata=answer.ca)
-            context.load_cert_chain(certificate, key)
-            self._client.tls_set_context(context)
-        else:
-            self._client.username_pw_set(url.username, url.password)
-        self._client.connect(url.hostname or "", url.port or 0)
-        self._client.subscribe(topics.down_filter(self.id), qos=1)
-        self._client.loop_start()
-
-    def say(self, channel: str, message: Message, *, topic: str = "", key: Ed25519PrivateKey | None = None) -> None:
-        topic = topic or topics.up(self.id, channel)
-        self.shout(topic, envelope.seal(message, topic=topics.up(self.id, channel), key=key or self.key))
-
-    def shout(self, topic: str, payload: bytes) -> None:
-        self._client.publish(topic, payload, qos=1).wait_for_publish(10)
-
-    def birth(self, session: int = 1, **others: Any) -> None:
-        self.say("presence", Birth(id=f"{session}-1", session=session, boot_id="b", agent_version="0.1.0", **others))
-
-    def hears(self, kind: type[Message]) -> Message:
-        while not isinstance(message := self.inbox.get(timeout=20), kind):
-            pass
-        return message
-
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def _arrived(self, _client: Client, _userdata: Any, message: Any) -> None:
-        known = {signing.key_id_of(self._controller_key): self._controller_key}
-        self.inbox.put(envelope.open_envelope(message.payload, topic=message.topic, public_key_of=known.get))
-
-
-@pytest.fixture
-def new_device(office: Office, broker: BrokerAt, tmp_path: Path) -> Iterator[Callable[[], Device]]:
-    made: list[Device] = []
-
-    def make() -> Device:
-        made.append(Device(office, broker, tmp_path))
-        return made[-1]
-
-    yield make
-    for device in made:
-        device.close()
 
 
 @pytest.fixture

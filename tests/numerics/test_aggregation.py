@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.errors import Invalid
-from controller.federated.aggregation import MAX_ABS_WEIGHT, MAX_EXAMPLES, EmptyRound, Update, weighted_mean
+from controller.federated.aggregation import MAX_EXAMPLES, EmptyRound, Update, weighted_mean
 from shoal.wire.errors import WireError
-from shoal.wire.tensors import Tensors, decode_tensors, encode_tensors
+from shoal.wire.tensors import MAX_ABS_WEIGHT, Tensors, decode_tensors, encode_tensors
 
 
 def random_updates(seed: int, count: int) -> list[Update]:

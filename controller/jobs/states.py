@@ -1,0 +1,62 @@
+"""The life of a job: one transition table, and what to do with one that a crash left running. Pure."""
+
+from enum import StrEnum
+from typing import Final
+
+from controller.errors import Conflict
+
+MAX_ATTEMPTS: Final = 3  # a job that ends the controller itself must not do so for ever
+
+
+class JobState(StrEnum):
+    """How a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELED}),
+    # Running follows running: the next attempt, after a crash of the controller.
+    JobState.RUNNING: frozenset({JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELED: frozenset(),
+}
+
+
+def is_end(state: JobState) -> bool:
+    """Tell whether nothing can follow.
+
+    >>> is_end(JobState.FAILED), is_end(JobState.RUNNING)
+    (True, False)
+    """
+    return not TRANSITIONS[state]
+
+
+def move(present: JobState, wanted: JobState) -> JobState:
+    """Give `wanted` if a job may go there.
+
+    Raises:
+        Conflict: `job.illegal_transition`, with `from_state` and `to_state`.
+    """
+    if wanted not in TRANSITIONS[present]:
+        raise Conflict(
+            "job.illegal_transition",
+            f"A job that is {present} cannot become {wanted}.",
+            from_state=present.value,
+            to_state=wanted.value,
+        )
+    return wanted
+
+
+def may_begin(attempts: int) -> bool:
+    """Tell whether a job that was begun `attempts` times may be begun once more.
+
+    >>> may_begin(0), may_begin(2), may_begin(3)
+    (True, True, False)
+    """
+    return attempts < MAX_ATTEMPTS

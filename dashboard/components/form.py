@@ -1,0 +1,140 @@
+"""Dialogs in which something is started, and inputs that several of them have."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from nicegui import ui
+from pydantic import ValidationError
+
+from dashboard import wording
+from dashboard.wording import Unreadable
+from shoal.schemas.common import Selector
+
+
+class Form:
+    """A dialog with fields, drawn inside `with form.fields():`. A refusal stays in it, so that it can be mended."""
+
+    def __init__(self, title: str, submit: str, on_submit: Callable[[], Awaitable[None]], *, test_id: str) -> None:
+        self._on_submit = on_submit
+        with ui.dialog() as self._dialog, ui.card().classes("form").props(f'data-testid="{test_id}"'):
+            ui.label(title).classes("form-title")
+            self._fields = ui.column().style("align-items: stretch; gap: 10px")
+            self._refusal = ui.label("").classes("refusal").props('role="alert" data-testid="refusal"')
+            with ui.element("div").classes("buttons"):
+                ui.button("Close", on_click=self._dialog.close, color=None).props("flat no-caps").classes("quiet")
+                self._submit = (
+                    ui.button(submit, on_click=self._send, color=None).props("unelevated no-caps").classes("primary")
+                )
+                self._submit.props('data-testid="submit"')
+        self._refusal.set_visibility(False)
+
+    def fields(self) -> ui.column:
+        """Give where the fields are drawn."""
+        return self._fields
+
+    def open(self) -> None:
+        """Show it."""
+        self.refuse("")
+        self._dialog.open()
+
+    def close(self) -> None:
+        """Hide it."""
+        self._dialog.close()
+
+    def refuse(self, words: str) -> None:
+        """Say why it was not done; nothing takes it back."""
+        self._refusal.set_text(words)
+        self._refusal.set_visibility(bool(words))
+
+    async def _send(self) -> None:
+        self.refuse("")
+        self._submit.disable()
+        try:
+            await self._on_submit()
+        except Unreadable as error:
+            self.refuse(str(error))
+        except ValidationError as error:
+            self.refuse(wording.invalid(error))
+        finally:
+            self._submit.enable()
+
+
+class SelectorInput:
+    """Which devices: all, some by id, or those with a label."""
+
+    def __init__(self) -> None:
+        kinds = {"all": "All devices", "device_ids": "By id", "labels": "By label"}
+        ui.label("Devices").classes("words")
+        self._kind = ui.radio(kinds, value="all", on_change=self._choose).props("inline dense")
+        self._ids = ui.textarea("Device ids, separated by spaces or commas").props("outlined dense autogrow")
+        with ui.element("div").classes("side-by-side") as self._label:
+            self._name = ui.input("Label").props("outlined dense")
+            self._value = ui.input("Value").props("outlined dense")
+        self._choose()
+
+    def value(self) -> Selector:
+        """Give what was chosen.
+
+        Raises:
+            Unreadable: Nothing was chosen.
+        """
+        if self._kind.value == "all":
+            return Selector(all=True)
+        if self._kind.value == "device_ids":
+            ids = wording.parse_ids(self._ids.value or "")
+            if not ids:
+                raise Unreadable("Name at least one device.")
+            return Selector(device_ids=ids)
+        if not self._name.value:
+            raise Unreadable("Name the label that the devices have.")
+        return Selector(labels={self._name.value.strip(): (self._value.value or "").strip()})
+
+    def _choose(self) -> None:
+        self._ids.set_visibility(self._kind.value == "device_ids")
+        self._label.set_visibility(self._kind.value == "labels")
+
+
+def confirm(question: str, yes: str, on_yes: Callable[[], Awaitable[None]]) -> ui.dialog:
+    """Give a dialog that asks before something is done that cannot be taken back."""
+    with ui.dialog() as dialog, ui.card().classes("form").props('data-testid="confirm"'):
+        ui.label(question)
+
+        async def agreed() -> None:
+            dialog.close()
+            await on_yes()
+
+        with ui.element("div").classes("buttons"):
+            ui.button("Keep it", on_click=dialog.close, color=None).props("flat no-caps").classes("quiet")
+            ui.button(yes, on_click=agreed, color=None).props('flat no-caps data-testid="yes"').classes("danger")
+    return dialog
+
+
+def select(
+    label: str, options: dict[Any, str] | list[str], *, on_change: Callable[..., Any] | None = None
+) -> ui.select:
+    """Give a field to choose from a list."""
+    return ui.select(options, label=label, on_change=on_change).props("outlined dense options-dense")
+
+
+def number(label: str, value: float, *, least: float, most: float, step: float = 1, suffix: str = "") -> ui.number:
+    """Give a field for a bounded number."""
+    field = ui.number(label, value=value, min=least, max=most, step=step, suffix=suffix)
+    return field.props("outlined dense")
+
+
+def wanted_number(field: ui.number) -> float:
+    """Give what a number field holds.
+
+    Raises:
+        Unreadable: It is empty.
+    """
+    if field.value is None:
+        raise Unreadable(f"{field.props['label']} is missing.")
+    return float(field.value)
+
+
+def button(text: str, on_click: Callable[..., Any], *, test_id: str, is_primary: bool = False) -> ui.button:
+    """Give a button for a page or a box."""
+    # Without a colour, as Quasar's own colour classes are stronger than any style sheet.
+    shown = ui.button(text, on_click=on_click, color=None).props(f'unelevated no-caps data-testid="{test_id}"')
+    return shown.classes("primary" if is_primary else "plain")

@@ -1,0 +1,223 @@
+"""What the API says in codes and names, as sentences. Pure; what it does not know is said as it came."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from dashboard import format
+from shoal.schemas.artifacts import Version
+from shoal.schemas.devices import Device, Event
+from shoal.schemas.rollouts import WaveRequest
+
+_RUNTIME_NAMES: Final = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+
+
+class Unreadable(Exception):
+    """What somebody typed into a form cannot be read; the message says what is expected."""
+
+
+def waiting(waiting_for: Mapping[str, Any], now: datetime) -> str:
+    """Say why an execution does not move; empty where it waits for nothing.
+
+    >>> waiting({"code": "window_closed"}, datetime.now())
+    'window closed'
+    """
+    code = str(waiting_for.get("code") or "")
+    if not code:
+        return ""
+    since, at = format.moment(waiting_for.get("since")), format.moment(waiting_for.get("at"))
+    passed = format.span((now - since).total_seconds()) if since else ""
+    if code == "device_offline":
+        return f"device offline since {passed}" if passed else "device offline"
+    if code == "device_answer":
+        return f"device has not answered for {passed}" if passed else "device's answer"
+    if code == "wave":
+        return "its wave"
+    if code == "retry_at" and at:
+        return f"retry {format.ahead(at, now)}"
+    words = code.replace("_", " ").replace(".", ": ")
+    return f"{words} since {passed}" if passed else words
+
+
+def selector(given: Mapping[str, Any]) -> str:
+    """Say which devices are meant.
+
+    >>> selector({"all": True}), selector({"device_ids": ["d-a", "d-b"]}), selector({"labels": {"site": "lyon"}})
+    ('all devices', '2 devices', 'site = lyon')
+    """
+    if given.get("all"):
+        return "all devices"
+    ids: list[str] = given.get("device_ids") or []
+    if ids:
+        return ids[0] if len(ids) == 1 else f"{format.count(len(ids))} devices"
+    return labels(given.get("labels") or {}, " = ")
+
+
+def labels(given: Mapping[str, str], joint: str = "=") -> str:
+    """Say labels in one line."""
+    return ", ".join(f"{name}{joint}{value}" for name, value in sorted(given.items()))
+
+
+def runtimes(device: Device) -> str:
+    """Say which runtimes a device offers."""
+    offered = device.facts.get("runtimes")
+    return ", ".join(sorted(offered)) if isinstance(offered, dict) else ""
+
+
+def following(desired: tuple[int, int], reported: tuple[int, int]) -> str:
+    """Say how far a device follows its desired document.
+
+    >>> following((1, 4), (1, 4)), following((1, 4), (1, 2)), following((1, 0), (0, 0)), following((2, 1), (1, 9))
+    ('in step', '2 versions behind', 'in step', 'of an older epoch')
+    """
+    if desired == reported or desired[1] == 0:
+        return "in step"
+    if reported[1] == 0:
+        return "nothing reported yet"
+    if desired[0] != reported[0]:
+        return "of an older epoch"
+    behind = desired[1] - reported[1]
+    return f"{behind} version{'s' if behind != 1 else ''} behind"
+
+
+def lineage(version: Version) -> str:
+    """Say where a version comes from."""
+    made = version.lineage
+    parent = f"from version {version.parent}" if version.parent is not None else ""
+    devices = made.get("devices")
+    together = f"{made.get('rounds')} rounds on {len(devices)} devices" if isinstance(devices, list) else ""
+    alone = f"learned by {made['device']}" if made.get("device") else ""
+    return ", ".join(part for part in (parent, together, alone, str(made.get("notes") or "")) if part)
+
+
+def runtime(name: str) -> str:
+    """Give a runtime's proper name.
+
+    >>> runtime("onnxruntime"), runtime("litert")
+    ('ONNX Runtime', 'litert')
+    """
+    return _RUNTIME_NAMES.get(name, name)
+
+
+def noticed(evidence: Mapping[str, Any]) -> str:
+    """Say what made a device learn.
+
+    >>> noticed({"samples": 243, "population_stability_index": 0.412, "drift_detected": True})
+    'drift after 243 samples'
+    """
+    samples = evidence.get("samples")
+    return f"drift after {format.count(samples)} samples" if isinstance(samples, int) else ""
+
+
+def stability(evidence: Mapping[str, Any]) -> str:
+    """Say how far a device's stream had moved.
+
+    >>> stability({"population_stability_index": 0.412})
+    'PSI 0.41'
+    """
+    index = evidence.get("population_stability_index")
+    return f"PSI {index:.2f}" if isinstance(index, int | float) else ""
+
+
+def event(happened: Event) -> str:
+    """Say what happened, in the past tense."""
+    said = _EVENTS.get(happened.name)
+    if said is None:
+        return f"{happened.name.replace('.', ' ').replace('_', ' ')}: {format.tail(happened.subject)}"
+    facts = {name: "" if value is None else value for name, value in happened.data.items()}
+    facts["kind"] = str(facts.get("kind", "?")).replace("_", " ")
+    return said.format_map(_Facts(facts, subject=format.tail(happened.subject))).strip()
+
+
+def parse_waves(text: str) -> list[WaveRequest]:
+    """Read waves: counts and shares, separated by commas.
+
+    >>> [wave.model_dump(exclude_none=True) for wave in parse_waves("1, 25%, 100%")]
+    [{'count': 1}, {'ratio': 0.25}, {'ratio': 1.0}]
+
+    Raises:
+        Unreadable.
+    """
+    waves = [_wave(part.strip()) for part in text.split(",") if part.strip()]
+    if not waves:
+        raise Unreadable("Say at least one wave, such as 1, 100%.")
+    return waves
+
+
+def parse_labels(text: str) -> dict[str, str]:
+    """Read labels, one `name=value` a line.
+
+    >>> parse_labels("site=lyon\\n\\n gpu = yes ")
+    {'site': 'lyon', 'gpu': 'yes'}
+
+    Raises:
+        Unreadable.
+    """
+    found: dict[str, str] = {}
+    for line in filter(None, (line.strip() for line in text.splitlines())):
+        name, equals, value = line.partition("=")
+        if not equals or not name.strip():
+            raise Unreadable(f"A label is name=value, not {line[:60]}.")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def parse_ids(text: str) -> list[str]:
+    """Read device ids, separated by spaces, commas or line ends; each counts once.
+
+    >>> parse_ids("d-a, d-b\\nd-a")
+    ['d-a', 'd-b']
+    """
+    return list(dict.fromkeys(text.replace(",", " ").split()))
+
+
+def invalid(error: ValidationError) -> str:
+    """Say what is wrong with a request that was not sent."""
+    found = error.errors(include_url=False, include_input=False)[0]
+    where = " ".join(str(part).replace("_", " ") for part in found["loc"])
+    return f"{where.capitalize()}: {found['msg'][:1].lower()}{found['msg'][1:]}."
+
+
+class _Facts(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+_EVENTS: Final = {
+    "dataset.created": "Data set {subject} was created with {samples} samples.",
+    "device.enrolled": "{subject} enrolled itself.",
+    "device.labelled": "{subject} got other labels.",
+    "device.offline": "{subject} went offline.",
+    "device.online": "{subject} came online.",
+    "execution.finished": "An execution ended: {kind}, {state}. {code}",
+    "evidence.passed_over": "{subject} noticed drift; nothing was begun: {reason}",
+    "federated_round.closed": "Round {round} of run {subject} closed, {updates} updates.",
+    "federated_round.opened": "Round {round} of run {subject} opened, {devices} devices.",
+    "federated_run.created": "Federated run {subject} began, {rounds} rounds.",
+    "federated_run.finished": "Federated run {subject} ended: {state}. {code}",
+    "incremental_policy.created": "Policy {subject} lets {devices} devices learn alone.",
+    "incremental_update.finished": "An incremental update ended: {state}.",
+    "incremental_update.started": "A device noticed drift and learns.",
+    "job.created": "A job began: {kind} {about}.",
+    "job.finished": "A job ended: {kind} {about}, {state}. {code}",
+    "gateway.session_begun": "{subject} began a session with the broker.",
+    "model.created": "Model {subject} was registered.",
+    "receipt.accepted": "A receipt for {model}/{version} was accepted.",
+    "rollout.created": "Rollout {subject} began, {devices} devices.",
+    "rollout.finished": "Rollout {subject} ended: {state}.",
+    "rollout.paused": "Rollout {subject} paused itself.",
+    "rollout.wave_opened": "Rollout {subject} opened wave {wave}, {devices} devices.",
+    "variant.created": "A variant was made: {recipe} for {runtime}.",
+    "version.created": "Version {subject} was made ({source}).",
+}
+
+
+def _wave(part: str) -> WaveRequest:
+    try:
+        if part.endswith("%"):
+            return WaveRequest(ratio=float(part[:-1]) / 100)
+        return WaveRequest(count=int(part))
+    except ValueError as error:
+        raise Unreadable(f"A wave is a count such as 5 or a share such as 25%, not {part[:40]}.") from error

@@ -1,0 +1,60 @@
+"""The router on PostgreSQL, which is strict about what it keeps."""
+
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import select
+
+from controller import migrate
+from controller.blobs import BlobStore
+from controller.db import Database, utc_now
+from controller.devices.lifecycle import DeviceState
+from controller.devices.tables import DeviceRow
+from controller.gateway import router
+from controller.gateway.access import Inbound
+from controller.observe import RefusalRow
+from shoal.wire import envelope, signing, topics
+from shoal.wire.devices import Facts, FactsReport
+
+DEVICE = "d-abcdefghijklmno2"
+
+
+def facts_report(hostname: str, sequence: int, key: Ed25519PrivateKey) -> Inbound:
+    facts = Facts(
+        hostname=hostname, machine="m", system="s", python="3.11", agent_version="0", runtimes={}, can_train=True
+    )
+    report = FactsReport(id=f"1-{sequence}", session=1, sequence=sequence, facts=facts)
+    topic = topics.up(DEVICE, "facts")
+    return Inbound(topic, envelope.seal(report, topic=topic, key=key))
+
+
+def test_message_when_the_database_cannot_keep_it_then_is_refused_and_the_batch_goes_on(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    database, blobs = Database(postgresql_url), BlobStore((tmp_path / "blobs").as_uri())
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+    migrate.upgrade(database)
+    key = Ed25519PrivateKey.generate()
+    with database.transaction() as session:
+        session.add(
+            DeviceRow(
+                id=DEVICE,
+                public_key=signing.raw_public_key(key.public_key()),
+                state=DeviceState.ACTIVE,
+                labels={},
+                facts={},
+                reported={},
+                certificate_expires_at=utc_now(),
+                enrollment_token_id="t",
+                enrolled_at=utc_now(),
+            )
+        )
+    with database.transaction() as session:
+        for hostname, sequence in (("first", 2), ("NUL \0", 3), ("last", 4)):
+            router.take(session, facts_report(hostname, sequence, key), blobs, utc_now())
+    with database.reading() as session:
+        assert session.get_one(DeviceRow, DEVICE).facts["hostname"] == "last"
+        assert [(row.code, row.count) for row in session.scalars(select(RefusalRow))] == [("message.not_storable", 1)]
+    database.close()
