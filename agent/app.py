@@ -16,9 +16,13 @@ from agent import VERSION, door, facts, telemetry
 from agent.artifacts import ArtifactStore
 from agent.door import Door
 from agent.errors import AgentError
+from agent.executions import Executions
+from agent.federated import Federated
 from agent.identity import Identity
+from agent.incremental import Incremental
 from agent.inference import Inference
 from agent.journal import Journal
+from agent.learning import Learning
 from agent.link import Handlers, Link
 from agent.outbox import Outbox
 from agent.rollouts import Rollouts
@@ -27,6 +31,7 @@ from agent.supervisor import Supervisor
 from shoal.wire import envelope, topics
 from shoal.wire.devices import Birth, ControllerState, FactsReport, Refusal, Will
 from shoal.wire.errors import WireError
+from shoal.wire.executions import Cancel, ExecutionKind, Offer
 from shoal.wire.rollouts import Desired
 
 _log: Final = logging.getLogger(__name__)
@@ -51,6 +56,16 @@ class Agent:
             outbox=self._outbox,
             door=lambda: Door(identity),
         )
+        self._learning = Learning(settings.state / "learning", settings.data_folder(), lambda: Door(identity))
+        self._incremental = Incremental(learning=self._learning, inference=self._inference, outbox=self._outbox)
+        self._executions = Executions(
+            self._journal,
+            self._outbox,
+            {
+                ExecutionKind.FEDERATED_ROUND: Federated(self._learning).train,
+                ExecutionKind.INCREMENTAL_UPDATE: self._incremental.update,
+            },
+        )
         self._supervisor = Supervisor(self._rollouts.plan, self._rollouts.run)
         self._link = Link(
             identity,
@@ -72,10 +87,12 @@ class Agent:
                 ("outbox", self._outbox.publish(self._link)),
                 ("supervisor", self._supervisor.supervise()),
                 ("serving", self._watch_serving()),
+                ("monitors", self._incremental.watch()),
                 ("telemetry", self._tell()),
             )
         ]
         self._supervisor.wake()
+        self._executions.resume()
         stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
             done, _ = await asyncio.wait([stopping, *parts], return_when=asyncio.FIRST_COMPLETED)
@@ -93,6 +110,8 @@ class Agent:
         for task in (*tasks, *self._tasks):
             task.cancel()
         await asyncio.gather(*tasks, *self._tasks, return_exceptions=True)
+        await self._executions.close()
+        await self._learning.close()
         await self._inference.stop()
         self._journal.close()
 
@@ -118,6 +137,7 @@ class Agent:
             agent_version=VERSION,
             desired_epoch=desired.epoch,
             desired_version=desired.version,
+            open_executions=self._executions.open_ids(),
             at=stamp.at,
         )
         payload = self._identity.seal(birth, topics.up(self._identity.device_id, "presence"))
@@ -135,6 +155,10 @@ class Agent:
         if isinstance(message, Desired):
             if self._rollouts.accept(message):
                 self._supervisor.wake()
+        elif isinstance(message, Offer):
+            self._executions.take(message)
+        elif isinstance(message, Cancel):
+            self._executions.cancel(message.execution_id)
         elif isinstance(message, ControllerState):
             self._take_state(message)
         elif isinstance(message, Refusal):
@@ -212,17 +236,9 @@ async def enroll(settings: Settings, identity: Identity) -> None:
         message = "This device is not enrolled: set SHOAL_AGENT_CONTROLLER_URL and SHOAL_AGENT_TOKEN."
         raise AgentError("enrollment.no_token", message, is_final=True)
     url = settings.controller_url.rstrip("/")
-    pause_s = 1.0
-    while True:
-        try:
-            told = facts.read_facts(settings, "")
-            await asyncio.to_thread(door.enroll, identity, controller_url=url, token=settings.token, facts=told)
-        except AgentError as error:
-            if error.is_final:
-                raise
-            _log.warning("not enrolled yet: %s; trying again in about %.0f s", error, pause_s)
-            await asyncio.sleep(random.uniform(pause_s / 2, pause_s))  # noqa: S311 (jitter, no secret)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-        else:
-            _log.info("enrolled as %s", identity.device_id)
-            return
+
+    def ask() -> None:
+        door.enroll(identity, controller_url=url, token=settings.token, facts=facts.read_facts(settings, ""))
+
+    await door.patiently(ask)
+    _log.info("enrolled as %s", identity.device_id)

@@ -4,25 +4,32 @@ The CA is pinned: an enrolment token ends with the digest of the CA's certificat
 sent. After enrolment the kept CA is trusted and no other.
 """
 
+import asyncio
 import hashlib
+import logging
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 import urllib3
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from agent.errors import AgentError
 from agent.identity import Identity
 from shoal.wire.devices import EnrollAnswer, EnrollRequest, Facts, Problem
 
+T = TypeVar("T")
+_log: Final = logging.getLogger(__name__)
 CHUNK_BYTES: Final = 256 * 1024
 _TIMEOUT: Final = urllib3.Timeout(connect=10, read=60)
 _MAX_ANSWER_BYTES: Final = 64 * 1024
+_LONGEST_PAUSE_S: Final = 60.0
+_PASSING: Final = frozenset({"controller.unreachable", "database.unavailable", "controller.bad_answer"})
 _CANNOT_HELP: Final = frozenset({400, 403, 409, 413, 422})
 
 
@@ -65,6 +72,27 @@ class Door:
             response = self._pool.request("PUT", self._url + target, headers=headers, body=file)
             if response.status != 201:
                 raise _refusal(response.status, response.data)
+
+
+async def patiently(work: Callable[..., T], *arguments: Any) -> T:
+    """Do blocking work at the door in a worker thread, again and again while the controller is only unreachable.
+
+    Raises:
+        AgentError: What trying again does not mend.
+    """
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception(lambda error: isinstance(error, AgentError) and error.code in _PASSING),
+        wait=wait_random_exponential(multiplier=0.5, max=_LONGEST_PAUSE_S),
+        before_sleep=_say_why,
+    ):
+        with attempt:
+            return await asyncio.to_thread(work, *arguments)
+    raise AssertionError("the attempts never end without a result or an error")
+
+
+def _say_why(state: RetryCallState) -> None:
+    if state.outcome is not None and state.next_action is not None:
+        _log.warning("%s; trying again in %.1f s", state.outcome.exception(), state.next_action.sleep)
 
 
 def enroll(identity: Identity, *, controller_url: str, token: str, facts: Facts) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from agent.journal import Journal
 from agent.processes import Child
 from agent.settings import Settings
+from shoal.wire.incremental import DriftMonitor
 from shoal.wire.rollouts import DesiredVariant, GoldenResult
 
 _log: Final = logging.getLogger(__name__)
@@ -36,6 +37,23 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
         return float(self.golden["latency_p50_ms"])
 
 
+class Crossing(msgspec.Struct, frozen=True, kw_only=True):
+    """A monitor that crossed its threshold.
+
+    Attributes:
+        samples: Inferences since the version was loaded, this one included.
+        population_stability_index: Of the window that ends with it.
+        at: The device's wall clock, ISO 8601 UTC.
+    """
+
+    policy_id: str
+    model: str
+    version: int
+    samples: int
+    population_stability_index: float
+    at: str
+
+
 class Inference:
     """The serving process."""
 
@@ -43,6 +61,7 @@ class Inference:
         self._host = settings.inference_host
         self._port = settings.inference_port or _kept_port(self._host, journal)
         self._child: Child | None = None
+        self.monitors: list[DriftMonitor] = []
 
     @property
     def url(self) -> str:
@@ -78,6 +97,18 @@ class Inference:
         if self._child is not None and self._child.is_running:
             await self._child.ask("unload", timeout_s=30, model=model)
 
+    async def watch(self, monitors: list[DriftMonitor]) -> None:
+        """Watch for drift by these monitors, in a process that is started later too."""
+        self.monitors = list(monitors)
+        if self._child is not None and self._child.is_running:
+            await self._tell_monitors(self._child)
+
+    async def crossings(self) -> list[Crossing]:
+        """Give the monitors that have crossed their threshold since the version they watch was loaded."""
+        if self._child is None or not self._child.is_running:
+            return []
+        return msgspec.convert((await self._child.ask("crossings", timeout_s=10))["crossings"], list[Crossing])
+
     async def figures(self) -> list[dict[str, Any]]:
         """Give the counts of the models that serve; none while the process does not run."""
         if self._child is None or not self._child.is_running:
@@ -103,8 +134,12 @@ class Inference:
         if self._child is None or not self._child.is_running:
             child = Child("agent.serving", "--host", self._host, "--port", str(self._port))
             await child.start()
+            await self._tell_monitors(child)
             self._child = child
         return self._child
+
+    async def _tell_monitors(self, child: Child) -> None:
+        await child.ask("watch", timeout_s=10, monitors=msgspec.to_builtins(self.monitors))
 
 
 async def try_variant(variant: DesiredVariant, path: Path, golden: Path) -> GoldenResult:

@@ -8,14 +8,16 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from shoal.wire.devices import Count, ShortText
+from shoal.wire.executions import Offer, ReportState
 from shoal.wire.rollouts import DesiredVariant, SlotState
 
 MAX_OUTBOX: Final = 10_000  # messages; a device that is away for long keeps the newest
+MAX_OUTCOMES: Final = 200  # ended executions; the controller asks again within a few attempts or never
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value BLOB NOT NULL);
@@ -23,6 +25,7 @@ CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, channel
 CREATE TABLE IF NOT EXISTS slots (
     model TEXT NOT NULL, slot TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (model, slot)
 );
+CREATE TABLE IF NOT EXISTS executions (id TEXT PRIMARY KEY, offer BLOB NOT NULL, outcome BLOB);
 """
 
 
@@ -34,6 +37,22 @@ class HeldSlot(msgspec.Struct, frozen=True, kw_only=True):
     variant: DesiredVariant
     code: ShortText = ""
     message: str = ""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How an execution ended here."""
+
+    state: ReportState
+    code: ShortText = ""
+    message: str = ""
+    result: dict[str, Any] = {}
+
+
+class HeldExecution(msgspec.Struct, frozen=True):
+    """An offer that was taken; `outcome` is None while it is open."""
+
+    offer: Offer
+    outcome: Outcome | None
 
 
 class OutboxMessage(msgspec.Struct, frozen=True):
@@ -108,6 +127,41 @@ class Journal:
                 body = msgspec.json.encode(slot)
                 self._db.execute("INSERT INTO slots (model, slot, body) VALUES (?, ?, ?)", (model, slot.slot, body))
 
+    def take_offer(self, offer: Offer) -> None:
+        """Keep an offer as open; an earlier attempt of the same execution goes."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO executions (id, offer) VALUES (?, ?)",
+                (offer.execution_id, msgspec.json.encode(offer)),
+            )
+
+    def execution(self, execution_id: str) -> HeldExecution | None:
+        """Give an execution, None for one that was never offered or is forgotten."""
+        row = self._db.execute("SELECT offer, outcome FROM executions WHERE id = ?", (execution_id,)).fetchone()
+        return None if row is None else _held(*row)
+
+    def open_offers(self) -> list[Offer]:
+        """Give the offers that are not done, oldest first."""
+        rows = self._db.execute("SELECT offer, outcome FROM executions WHERE outcome IS NULL ORDER BY rowid")
+        return [_held(*row).offer for row in rows]
+
+    def end_execution(self, execution_id: str, outcome: Outcome) -> None:
+        """Keep how an execution ended, to say it again when asked; past the bound the oldest ended ones go."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE executions SET outcome = ? WHERE id = ?", (msgspec.json.encode(outcome), execution_id)
+            )
+            self._db.execute(
+                "DELETE FROM executions WHERE rowid IN (SELECT rowid FROM executions WHERE outcome IS NOT NULL "
+                "ORDER BY rowid DESC LIMIT -1 OFFSET ?)",
+                (MAX_OUTCOMES,),
+            )
+
+    def forget_execution(self, execution_id: str) -> None:
+        """Drop an execution that the controller canceled."""
+        with self._transaction():
+            self._db.execute("DELETE FROM executions WHERE id = ?", (execution_id,))
+
     def _put(self, key: str, value: bytes) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
@@ -120,3 +174,10 @@ class Journal:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+
+def _held(offer: bytes, outcome: bytes | None) -> HeldExecution:
+    return HeldExecution(
+        msgspec.json.decode(offer, type=Offer),
+        None if outcome is None else msgspec.json.decode(outcome, type=Outcome),
+    )

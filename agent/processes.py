@@ -1,4 +1,5 @@
-"""Child processes of the agent and how it talks to them: Unix sockets, four bytes of length, then msgpack.
+"""Child processes of the agent and how it talks to them: Unix sockets, four bytes of length, then msgpack. A frame with
+`progress` may come any number of times before the answer.
 
 A child that crashes or hangs is an error for the request in it, never the agent's end. A child dies with the agent.
 """
@@ -9,6 +10,7 @@ import signal
 import struct
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,8 +66,13 @@ class Child:
                 await self.stop()
                 raise AgentError("process.not_started", f"{self._module} did not answer in time.") from error
 
-    async def ask(self, op: str, *, timeout_s: float, **arguments: Any) -> dict[str, Any]:
-        """Send a request and give its answer.
+    async def ask(
+        self, op: str, *, timeout_s: float, on_progress: Callable[[float], None] | None = None, **arguments: Any
+    ) -> dict[str, Any]:
+        """Send a request and give its answer; where this is canceled the child is ended, as it may be in mid-work.
+
+        Args:
+            on_progress: Told 0..1, for a child that says how far it is.
 
         Raises:
             AgentError: The child's own code, or `process.crashed`, `process.hung` (and the child is ended).
@@ -73,7 +80,10 @@ class Child:
         async with self._lock:
             try:
                 async with asyncio.timeout(timeout_s):
-                    answer = await self._exchange({"op": op, **arguments})
+                    answer = await self._exchange({"op": op, **arguments}, on_progress)
+            except asyncio.CancelledError:
+                self._kill()
+                raise
             except TimeoutError as error:
                 await self.stop()
                 raise AgentError("process.hung", f"{self._module} did not answer {op} in {timeout_s:.0f} s.") from error
@@ -102,17 +112,28 @@ class Child:
             self._process.kill()
             await self._process.wait()
 
-    async def _exchange(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _kill(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._reader = self._writer = None
+        if self._process is not None and self.is_running:
+            self._process.kill()
+
+    async def _exchange(self, request: dict[str, Any], on_progress: Callable[[float], None] | None) -> dict[str, Any]:
         if self._reader is None or self._writer is None:
             raise ConnectionError("not connected")
         body = msgspec.msgpack.encode(request)
         self._writer.write(_LENGTH.pack(len(body)) + body)
         await self._writer.drain()
-        (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
-        if length > _MAX_FRAME_BYTES:
-            raise ConnectionError("the answer is too large")
-        answer: dict[str, Any] = msgspec.msgpack.decode(await self._reader.readexactly(length), type=dict[str, Any])
-        return answer
+        while True:
+            (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
+            if length > _MAX_FRAME_BYTES:
+                raise ConnectionError("the answer is too large")
+            frame = msgspec.msgpack.decode(await self._reader.readexactly(length), type=dict[str, Any])
+            if "progress" not in frame:
+                return frame
+            if on_progress is not None:
+                on_progress(min(max(float(frame["progress"]), 0.0), 1.0))
 
 
 def _die_with_parent() -> None:

@@ -13,20 +13,18 @@ from typing import Final
 import msgspec
 
 from agent.artifacts import ArtifactStore
-from agent.door import Door
+from agent.door import Door, patiently
 from agent.errors import AgentError
 from agent.inference import Inference, Loaded, try_variant
 from agent.journal import HeldSlot, Journal
 from agent.outbox import Outbox
-from agent.supervisor import Step, StepKind, next_step
+from agent.steps import Held, Step, StepKind, next_step
 from shoal.wire.devices import ArtifactRef
 from shoal.wire.executions import ExecutionReport, ReportState
 from shoal.wire.rollouts import Desired, DesiredVariant, Receipt, Reported, SlotReport, SlotState
 
 _log: Final = logging.getLogger(__name__)
 _PROGRESS_INTERVAL_S: Final = 1.0
-_LONGEST_PAUSE_S: Final = 60.0
-_PASSING: Final = frozenset({"controller.unreachable", "database.unavailable", "controller.bad_answer"})
 
 
 class Rollouts:
@@ -40,6 +38,7 @@ class Rollouts:
         self._inference = inference
         self._outbox = outbox
         self._door = door
+        self._reported = (-1, -1)  # (epoch, version) of the desired document that was reported on last
         self._proven: dict[str, str] = {}  # model -> execution of the last receipt of this serving process
         held = journal.get("desired")
         self.desired = Desired(epoch=0, version=0) if held is None else msgspec.json.decode(held, type=Desired)
@@ -54,20 +53,32 @@ class Rollouts:
 
     def plan(self) -> Step | None:
         """Give the next step."""
-        return next_step(self.desired, self._journal.slots(), self._proven)
+        held = Held(
+            slots=self._journal.slots(),
+            proven=self._proven,
+            monitors=self._inference.monitors,
+            reported=self._reported,
+        )
+        return next_step(self.desired, held)
 
     async def run(self, step: Step) -> None:
         """Do a step; what goes wrong in it is reported, not raised."""
-        if step.kind is StepKind.REMOVE:
-            await self._inference.unload(step.variant.model)
-            self._journal.set_slots(step.variant.model, [])
-            self._proven.pop(step.variant.model, None)
-        elif step.kind is StepKind.PROVE:
-            await self._prove(step.variant)
-        else:
-            await self._install(step.variant)
+        if step.kind is StepKind.WATCH:
+            await self._inference.watch(self.desired.monitors)
+        elif step.variant is not None:
+            await self._move(step.kind, step.variant)
         self._store.forget_unnamed(self._named())
         self.report()
+
+    async def _move(self, kind: StepKind, variant: DesiredVariant) -> None:
+        if kind is StepKind.REMOVE:
+            await self._inference.unload(variant.model)
+            self._journal.set_slots(variant.model, [])
+            self._proven.pop(variant.model, None)
+        elif kind is StepKind.PROVE:
+            await self._prove(variant)
+        else:
+            await self._install(variant)
 
     def serving_ended(self) -> None:
         """The serving process is gone: whatever served has to be loaded and proven again."""
@@ -89,7 +100,7 @@ class Rollouts:
             )
             for held in self._journal.slots()
         ]
-        epoch, version = self.desired.epoch, self.desired.version
+        epoch, version = self._reported = self.desired.epoch, self.desired.version
         self._outbox.add(
             "reported",
             lambda stamp: Reported(
@@ -156,16 +167,7 @@ class Rollouts:
                 at = start + share * (end - start)
                 loop.call_soon_threadsafe(self._progress, variant, at, "downloading")
 
-        pause_s = 0.5
-        while True:
-            try:
-                return await asyncio.to_thread(self._store.fetch, ref, self._door(), progress)
-            except AgentError as error:
-                if error.code not in _PASSING:
-                    raise
-                _log.warning("%s; trying again in %.1f s", error, pause_s)
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        return await patiently(lambda: self._store.fetch(ref, self._door(), progress))
 
     def _free_slot(self, model: str) -> str:
         serving = {slot.slot for slot in self._journal.slots(model) if slot.state is SlotState.SERVING}

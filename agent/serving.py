@@ -1,8 +1,9 @@
 """`python -m agent.serving`: the device's inference server, a child of the agent.
 
 Answers the Open Inference Protocol v2 over HTTP (JSON, and the binary tensor extension), so that Triton and KServe
-clients work unchanged. The agent commands it over a Unix socket: {op: load}, {op: unload}, {op: figures}. A variant is
-loaded beside the one that serves, runs its golden set, and takes the traffic only if that passes.
+clients work unchanged. The agent commands it over a Unix socket: {op: load}, {op: unload}, {op: figures}, {op: watch},
+{op: crossings}. A variant is loaded beside the one that serves, runs its golden set, and takes the traffic only if that
+passes.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +33,8 @@ from agent import VERSION
 from shoal.runtimes import available_runtimes, load_runtime
 from shoal.runtimes.golden import check_golden
 from shoal.runtimes.model import BadModel, LoadedModel, Tensor, TensorSpec
+from shoal.training.drift import PopulationStability
+from shoal.wire.incremental import DriftMonitor
 
 MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
 _LENGTH: Final = struct.Struct(">I")
@@ -64,6 +68,29 @@ class InferRequest(msgspec.Struct):
     parameters: dict[str, Any] = {}
 
 
+class Watch:
+    """A monitor's eye on a loaded variant: it says once that the threshold was crossed."""
+
+    def __init__(self, monitor: DriftMonitor) -> None:
+        self.monitor = monitor
+        self.crossing: dict[str, Any] | None = None
+        self._stability = PopulationStability(
+            reference_samples=monitor.reference_samples, window=monitor.window, bins=monitor.bins
+        )
+
+    def look(self, confidence: float, samples: int) -> None:
+        """Take one inference's confidence; `samples` counts it among all since the version was loaded."""
+        index = self._stability.update(confidence)
+        if index is not None and index > self.monitor.threshold and self.crossing is None:
+            self.crossing = {
+                "policy_id": self.monitor.policy_id,
+                "model": self.monitor.model,
+                "samples": samples,
+                "population_stability_index": index,
+                "at": datetime.now(UTC).isoformat(),
+            }
+
+
 class Served:
     """A loaded variant and what it did since."""
 
@@ -72,7 +99,9 @@ class Served:
         self.version = version
         self.loaded = loaded
         self.class_labels = class_labels
+        self.watch: Watch | None = None
         self.requests = 0
+        self.samples = 0
         self.failures = 0
         self.latencies_ms: deque[float] = deque(maxlen=_LATENCIES)
 
@@ -86,6 +115,10 @@ class Served:
             self.failures += 1
             raise
         self.latencies_ms.append((time.perf_counter() - start) * 1000)
+        before, self.samples = self.samples, self.samples + len(output)
+        if self.watch is not None:
+            for number, confidence in enumerate(confidences(output), start=before + 1):
+                self.watch.look(confidence, number)
         return output
 
     def figures(self) -> dict[str, Any]:
@@ -107,6 +140,7 @@ class Server:
 
     def __init__(self) -> None:
         self._served: dict[str, Served] = {}
+        self._monitors: dict[str, DriftMonitor] = {}
 
     # Commands of the agent
 
@@ -116,6 +150,8 @@ class Server:
             "load": self.load,
             "unload": self.unload,
             "figures": self.figures,
+            "watch": self.watch,
+            "crossings": self.crossings,
         }
         try:
             arguments = dict(request)
@@ -133,7 +169,9 @@ class Server:
         loaded, answer = await asyncio.to_thread(_load_and_prove, runtime, Path(path), Path(golden))
         if answer["golden"]["passed"]:
             await self.unload(model=model)
-            self._served[model] = Served(model=model, version=version, loaded=loaded, class_labels=class_labels)
+            served = Served(model=model, version=version, loaded=loaded, class_labels=class_labels)
+            self._set_watch(served)
+            self._served[model] = served
         else:
             loaded.close()
         return answer
@@ -144,6 +182,29 @@ class Server:
         if served is not None:
             served.loaded.close()
         return {}
+
+    async def watch(self, *, monitors: list[dict[str, Any]]) -> dict[str, Any]:
+        """Watch the models by these monitors; one that is as it was goes on with what it has seen."""
+        self._monitors = {one.model: one for one in msgspec.convert(monitors, list[DriftMonitor])}
+        for served in self._served.values():
+            self._set_watch(served)
+        return {}
+
+    async def crossings(self) -> dict[str, Any]:
+        """Give the monitors that have crossed their threshold."""
+        found = [
+            {**served.watch.crossing, "version": served.version}
+            for served in self._served.values()
+            if served.watch is not None and served.watch.crossing is not None
+        ]
+        return {"crossings": found}
+
+    def _set_watch(self, served: Served) -> None:
+        monitor = self._monitors.get(served.model)
+        if monitor is None:
+            served.watch = None
+        elif served.watch is None or served.watch.monitor != monitor:
+            served.watch = Watch(monitor)
 
     async def figures(self) -> dict[str, Any]:
         """Give the counts of all models."""
@@ -267,6 +328,20 @@ def _answer(served: Served, asked: InferRequest, output: Tensor) -> Response:
     described["parameters"] = {"binary_data_size": len(raw)}
     header = msgspec.json.encode(answer)
     return Response(header + raw, media_type="application/octet-stream", headers={_HEADER_LENGTH: str(len(header))})
+
+
+def confidences(logits: Tensor) -> list[float]:
+    """Give the largest softmax probability of each sample.
+
+    Args:
+        logits: [samples, classes].
+
+    >>> confidences(np.array([[0.0, 0.0], [100.0, 0.0]], np.float32))
+    [0.5, 1.0]
+    """
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    most: list[float] = (1 / shifted.sum(axis=1)).tolist()
+    return most
 
 
 def _described(spec: TensorSpec) -> dict[str, Any]:

@@ -1,63 +1,16 @@
-"""What to do next, from what is desired and what is held; and the loop that does it, one step at a time.
+"""The loop that makes the device what is desired, one step at a time.
 
-`next_step` is pure. Invariants of the loop: one step runs at a time; each is journaled when it is done; a step that
-failed is not tried again for the same execution, so that a broken variant cannot make a device busy for ever; what
-served before goes on serving.
+Invariants: one step runs at a time; each is journaled when it is done; whatever a step does, the loop goes on.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Awaitable, Callable
 from typing import Final
 
-from agent.journal import HeldSlot
-from shoal.wire.rollouts import Desired, DesiredVariant, SlotState
+from agent.steps import Step
 
 _log: Final = logging.getLogger(__name__)
-
-
-class StepKind(StrEnum):
-    """What can be done."""
-
-    INSTALL = "install"
-    PROVE = "prove"
-    REMOVE = "remove"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """Something to do. `variant` is what shall serve, for `REMOVE` what shall go."""
-
-    kind: StepKind
-    variant: DesiredVariant
-
-
-def next_step(desired: Desired, held: Sequence[HeldSlot], proven: dict[str, str]) -> Step | None:
-    """Give what to do next, None if all is as desired.
-
-    Args:
-        held: All slots.
-        proven: For each model that this process has proven to serve, the execution that the receipt answered.
-    """
-    serving = {slot.variant.model: slot for slot in held if slot.state is SlotState.SERVING}
-    failed = {(slot.variant.variant_id, slot.variant.execution_id) for slot in held if slot.state is SlotState.FAILED}
-    for variant in desired.variants:
-        now = serving.get(variant.model)
-        if now is not None and now.variant.variant_id == variant.variant_id:
-            # A new execution wants a new proof; so does a new process, which has to load it again.
-            if proven.get(variant.model) != variant.execution_id:
-                return Step(kind=StepKind.PROVE, variant=variant)
-        elif (variant.variant_id, variant.execution_id) not in failed:
-            return Step(kind=StepKind.INSTALL, variant=variant)
-        elif now is not None and variant.model not in proven:
-            return Step(kind=StepKind.PROVE, variant=now.variant)
-    wanted = {variant.model for variant in desired.variants}
-    for slot in held:
-        if slot.variant.model not in wanted:
-            return Step(kind=StepKind.REMOVE, variant=slot.variant)
-    return None
 
 
 class Supervisor:

@@ -4,6 +4,7 @@ or as safetensors bytes.
 
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -39,6 +40,22 @@ def read_frame(connection: socket.socket) -> dict[str, Any] | None:
     except msgspec.DecodeError as error:
         raise FrameError(f"a frame does not parse: {error}") from error
     return message
+
+
+def serve_one(path: str, serve: Callable[[socket.socket], None]) -> int:
+    """Listen at a path, take the one connection that comes, and serve it; gives the process's exit code."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen(1)
+        listening.settimeout(60)  # nobody came: whoever started this is gone
+        connection, _ = listening.accept()
+    with connection:
+        connection.settimeout(None)
+        try:
+            serve(connection)
+        except (FrameError, OSError):
+            return 1
+    return 0
 
 
 def _read(connection: socket.socket, length: int) -> bytes:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from shoal.runtimes import load_runtime
-from shoal.runtimes.frames import FrameError, read_frame, write_frame
+from shoal.runtimes.frames import read_frame, serve_one, write_frame
 from shoal.runtimes.golden import check_golden
 from shoal.runtimes.model import BadModel, LoadedModel
 from shoal.wire.errors import WireError
@@ -112,19 +112,7 @@ def main() -> int:
     """Serve one connection; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m shoal.runtimes.runner")
     parser.add_argument("--socket", required=True)
-    path = parser.parse_args().socket
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(path)
-        listening.listen(1)
-        listening.settimeout(60)  # nobody came: whoever started this is gone
-        connection, _ = listening.accept()
-    with connection:
-        connection.settimeout(None)
-        try:
-            serve(connection)
-        except (FrameError, OSError):
-            return 1
-    return 0
+    return serve_one(parser.parse_args().socket, serve)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from shoal.client import Client
 from shoal.schemas.artifacts import DatasetRequest, ModelRequest, Version, VersionRequest
 from shoal.schemas.common import Selector
 from shoal.schemas.federated import FederatedRun, FederatedRunRequest, TrainingSettings
-from shoal.schemas.incremental import IncrementalUpdate, LearningSettings, MonitorSettings, PolicyRequest
+from shoal.schemas.incremental import IncrementalUpdate, LearningSettings, PolicyRequest
 from shoal.training.programs import export_programs
 from shoal.wire.tensors import encode_tensors
 from tests.e2e.voyage import Agent, Controller, online
@@ -147,15 +147,14 @@ def test_device_when_its_sensor_changes_then_notices_learns_and_is_kept(
             selector=Selector(device_ids=[device["id"]]),
             replay_dataset="heldout",
             retention_dataset="heldout",
-            monitor=MonitorSettings(reference_samples=50, window=20),
             learning=LearningSettings(dataset=DATASET, new_samples=60),
         )
     )
     wait_for(lambda: (now := client.devices.show(device["id"])).desired == now.reported)
     url = device["facts"]["inference_url"]
-    ask(url, samples(150))
+    ask(url, samples(400))
     assert updates_of(client, device["id"]) == []
-    ask(url, changed(40))
+    ask(url, changed(120))
     update = wait_for(lambda: updates_of(client, device["id"]))[0]
     assert (update.state, update.base_version) == ("learning", 1)
     x = changed(60)
