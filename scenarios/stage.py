@@ -47,7 +47,7 @@ class Stage:
             TimeElapsedColumn(),
             TextColumn("[dim]{task.fields[words]}"),
         )
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
             task = progress.add_task(what, total=1.0, words="")
 
             def show(share: float, words: str) -> None:

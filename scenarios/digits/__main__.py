@@ -1,6 +1,7 @@
 """`python -m scenarios.digits`: the first voyage. Exit code 0 only if every step did what it shall."""
 
 import argparse
+import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -28,6 +29,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the split and of all training")
     options = parser.parse_args()
     console = Console()
+    # Also where SIGINT came ignored, as a shell starts what runs in its background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         _sail(options, console)
     except KeyboardInterrupt:
