@@ -32,7 +32,7 @@ def model_list(page: Page) -> None:
 
 
 def model(page: Page, name: str) -> None:
-    """Draw the page of one model; `?version=` chooses whose variants are shown, the newest where it is absent."""
+    """Draw the page of one model; `?version=` chooses whose variants are shown, else the newest that has any."""
     asked = page.query.get("version", "")
     view = _View(page, name)
     chosen = int(asked) if asked.isascii() and asked.isdigit() else None
@@ -100,7 +100,8 @@ def _load(client: Client, name: str, number: int | None) -> _Data:
     shown = client.models.show(name)
     versions = client.models.list_versions(name, limit=_VERSIONS).items
     if number is None:
-        chosen = versions[0] if versions else None
+        with_variants = (version for version in versions if version.variants)
+        chosen = next(with_variants, next(iter(versions), None))
     else:
         chosen = client.models.show_version(name, number)
     variants = client.models.list_variants(name, chosen.number).items if chosen else []
