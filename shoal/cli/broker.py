@@ -38,14 +38,19 @@ dynamic_filters = true
 """
 
 
-def embedded_broker(folder: Path, *, port: int, password: str) -> Broker:
-    """Write the broker's configuration (0600) and give the broker, not started yet.
+def write_config(folder: Path, *, port: int, password: str) -> Path:
+    """Write the broker's configuration (0600) and give its place.
 
     Args:
-        folder: Where the configuration stands.
+        folder: Where it shall stand.
         password: Letters, digits, `-` and `_`: it goes into the configuration and into a URL as it is.
     """
     path = folder / "broker.toml"
     path.touch(mode=0o600)
     path.write_text(_CONFIG.format(port=port, user=USER, password=password, max_bytes=MAX_MESSAGE_BYTES))
-    return Broker(config_path=str(path))
+    return path
+
+
+def embedded_broker(folder: Path, *, port: int, password: str) -> Broker:
+    """Give the broker with a configuration in `folder`, not started yet; see `write_config`."""
+    return Broker(config_path=str(write_config(folder, port=port, password=password)))

@@ -1,0 +1,123 @@
+"""`shoal devices`, and `shoal fleet`: what is enrolled, what it runs, what it proved."""
+
+from typing import Annotated, Final
+
+import typer
+
+from shoal.cli import figures
+from shoal.cli.observe import EVENT_COLUMNS
+from shoal.cli.options import Cursor, Every, Json, Limit, Paging, parse_labels
+from shoal.cli.output import Column, Part, show_item, show_page
+from shoal.cli.session import connect
+from shoal.schemas.devices import Device, Receipt, Slot
+
+app = typer.Typer(no_args_is_help=True, help="The enrolled machines.")
+DeviceId = Annotated[str, typer.Argument(metavar="DEVICE", help="Such as d-asuaylnyppazmutt.")]
+
+_COLUMNS: Final = (
+    Column[Device](title="Device", of=lambda device: device.id),
+    Column[Device](title="State", of=lambda device: device.state),
+    Column[Device](title="Link", of=lambda device: "online" if device.online else "offline"),
+    Column[Device](title="Serves", of=lambda device: [_served(slot) for slot in device.slots]),
+    Column[Device](title="Labels", of=lambda device: device.labels),
+    Column[Device](title="Last seen", of=lambda device: device.last_seen_at),
+)
+_SLOTS: Final = (
+    Column[Slot](title="Model", of=lambda slot: f"{slot.model}/{slot.version}"),
+    Column[Slot](title="Slot", of=lambda slot: slot.slot),
+    Column[Slot](title="State", of=lambda slot: slot.state),
+    Column[Slot](title="Runtime", of=lambda slot: slot.runtime),
+    Column[Slot](title="SHA-256", of=lambda slot: slot.sha256[:12]),
+    Column[Slot](title="Message", of=lambda slot: slot.message),
+)
+_RECEIPTS: Final = (
+    Column[Receipt](title="Model", of=lambda receipt: f"{receipt.model}/{receipt.version}"),
+    Column[Receipt](title="Runtime", of=lambda receipt: receipt.runtime),
+    Column[Receipt](title="Golden set", of=lambda receipt: "passed" if receipt.golden_passed else "failed"),
+    Column[Receipt](title="Agreement", of=lambda receipt: figures.percent(receipt.golden_agreement), is_number=True),
+    Column[Receipt](title="Median", of=lambda receipt: f"{receipt.latency_p50_ms:.3f} ms", is_number=True),
+    Column[Receipt](title="Fallback", of=lambda receipt: receipt.is_fallback),
+    Column[Receipt](title="SHA-256", of=lambda receipt: receipt.sha256[:12]),
+    Column[Receipt](title="Accepted", of=lambda receipt: receipt.accepted_at),
+)
+
+
+@app.command("list")
+def list_devices(
+    q: Annotated[str, typer.Option("--find", help="Part of an id or a host name.")] = "",
+    state: Annotated[str | None, typer.Option("--state", help="Only devices in this state.")] = None,
+    online: Annotated[bool | None, typer.Option("--online/--offline", help="Only those.")] = None,
+    label: Annotated[list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="May be repeated.")] = None,
+    every: Every = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: Json = False,
+) -> None:
+    """List devices."""
+    labels = [f"{name}:{value}" for name, value in parse_labels(label).items()]
+    with connect() as client:
+        page = Paging(every, limit, cursor).read(
+            lambda limit, cursor: client.devices.list(
+                q=q, state=state, online=online, labels=labels, limit=limit, cursor=cursor
+            )
+        )
+    is_filtered = bool(q or state or labels) or online is not None
+    none = "No devices yet: make an enrolment token with `shoal enrollment-tokens create`."
+    show_page(page, _COLUMNS, empty="No device is like that." if is_filtered else none, as_json=as_json)
+
+
+@app.command()
+def show(device: DeviceId, as_json: Json = False) -> None:
+    """Show a device and what it serves."""
+    with connect() as client:
+        found = client.devices.show(device)
+    facts = {
+        "Device": found.id,
+        "State": found.state,
+        "Link": "online" if found.online else "offline",
+        "Labels": found.labels,
+        "Agent": found.agent_version,
+        "Desired": f"version {found.desired[1]}, reported {found.reported[1]}",
+        "Online since": found.online_since,
+        "Last seen": found.last_seen_at,
+        "Enrolled": found.enrolled_at,
+        "Certificate until": found.certificate_expires_at,
+        **{f"  {name}": value for name, value in sorted(found.facts.items())},
+    }
+    show_item(found, facts, Part(items=found.slots, columns=_SLOTS), as_json=as_json)
+
+
+@app.command()
+def receipts(
+    device: DeviceId,
+    every: Every = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: Json = False,
+) -> None:
+    """List a device's signed statements of what it runs, newest first."""
+    with connect() as client:
+        page = Paging(every, limit, cursor).read(
+            lambda limit, cursor: client.devices.receipts(device, limit=limit, cursor=cursor)
+        )
+    show_page(page, _RECEIPTS, empty="No receipts yet: a rollout asks for them.", as_json=as_json)
+
+
+@app.command()
+def events(
+    device: DeviceId,
+    every: Every = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: Json = False,
+) -> None:
+    """List what happened to a device, newest first."""
+    with connect() as client:
+        page = Paging(every, limit, cursor).read(
+            lambda limit, cursor: client.devices.events(device, limit=limit, cursor=cursor)
+        )
+    show_page(page, EVENT_COLUMNS, empty="Nothing has happened to it yet.", as_json=as_json)
+
+
+def _served(slot: Slot) -> str:
+    return f"{slot.model}/{slot.version}" if slot.state == "serving" else f"{slot.model}/{slot.version} {slot.state}"

@@ -1,0 +1,32 @@
+"""`shoal variants`: what devices can run of a version."""
+
+from typing import Final
+
+import typer
+
+from shoal.cli import figures
+from shoal.cli.options import Json, parse_version
+from shoal.cli.output import Column, show_page
+from shoal.cli.session import connect
+from shoal.cli.versions import VersionName
+from shoal.schemas.artifacts import Variant
+
+app = typer.Typer(no_args_is_help=True, help="What devices can run of a version.")
+
+_COLUMNS: Final = (
+    Column[Variant](title="Variant", of=lambda variant: variant.id),
+    Column[Variant](title="Recipe", of=lambda variant: variant.recipe),
+    Column[Variant](title="Runtime", of=lambda variant: variant.runtime),
+    Column[Variant](title="Size", of=lambda variant: figures.size(variant.size_bytes), is_number=True),
+    Column[Variant](title="Accuracy", of=lambda variant: figures.percent(variant.accuracy), is_number=True),
+    Column[Variant](title="Agreement", of=lambda variant: figures.percent(variant.agreement), is_number=True),
+    Column[Variant](title="Median", of=lambda variant: f"{variant.latency_p50_ms:.3f} ms", is_number=True),
+)
+
+
+@app.command("list")
+def list_variants(version: VersionName, as_json: Json = False) -> None:
+    """List the variants of a version, with the figures measured in the cloud."""
+    with connect() as client:
+        page = client.models.list_variants(*parse_version(version))
+    show_page(page, _COLUMNS, empty="No variants yet: make some with `shoal compressions create`.", as_json=as_json)
