@@ -29,7 +29,7 @@ check: $(VENV)/.installed-dev ## Format, lint, types, import contracts, unit tes
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q tests/unit tests/architecture tests/numerics shoal controller agent dashboard scenarios
 
 services: ## Install Mosquitto, PostgreSQL and Chromium where that may be done (root on a Debian-like system)
 	@bash tests/services.sh

@@ -50,7 +50,7 @@ from controller.db import Database
 from controller.errors import Unavailable
 from controller.events import WakeUp
 from controller.gateway import http as device_door
-from controller.gateway.client import Gateway
+from controller.gateway.client import Gateway, require_broker
 from controller.inference import service as inference_room
 from controller.jobs.runner import JobRunner
 from controller.keys import Keys
@@ -125,7 +125,7 @@ def run(role: Role, settings: Settings) -> None:
     """Do what a role does until SIGTERM or SIGINT.
 
     Raises:
-        Unavailable: `port.in_use`, `database.not_migrated`, `keys.no_ca`, `part.failed`.
+        Unavailable: `port.in_use`, `database.not_migrated`, `keys.no_ca`, `broker.missing`, `part.failed`.
     """
     with ExitStack() as opened:
         database = Database(settings.resolved_database_url())
@@ -150,6 +150,8 @@ def run(role: Role, settings: Settings) -> None:
                 may_run=scheduler.leading.is_set,
             )
             tasks.append(Task(name="jobs", run=jobs_runner.run))
+        if role.includes(Role.GATEWAY):
+            require_broker(settings.broker_url)
         run_until_signal(tasks, wake_up)
 
 

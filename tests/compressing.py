@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import psutil
 
 from scenarios.digits.data import CLASSES, Samples, Split, load_split
 from scenarios.digits.model import train_first_version
+from shoal.cli.broker import embedded_broker
 from shoal.client import Client
 from shoal.schemas.artifacts import DatasetRequest, ModelRequest, Version, VersionRequest
 from shoal.schemas.jobs import CompressionRequest, Job
@@ -40,17 +42,19 @@ def trained() -> ProgramFiles:
 
 
 class Controller:
-    """`python -m controller all` without a broker, and a client of it."""
+    """`python -m controller all` on the embedded broker, and a client of it."""
 
     def __init__(self, state: Path, **settings: object) -> None:
         self.state = state
         state.mkdir(exist_ok=True)
-        self.api_port = free_port()
+        self.api_port, broker_port = free_port(), free_port()
+        self._broker = ExitStack()
+        self._broker.enter_context(embedded_broker(state, port=broker_port, password="secret"))
         named = {f"SHOAL_{name.upper()}": str(value) for name, value in settings.items()}
         self._environment = {
             **os.environ,
             "SHOAL_STATE": str(state),
-            "SHOAL_BROKER_URL": f"mqtt://127.0.0.1:{free_port()}",
+            "SHOAL_BROKER_URL": f"mqtt://shoal:secret@127.0.0.1:{broker_port}",
             "SHOAL_API_PORT": str(self.api_port),
             "SHOAL_DEVICE_PORT": str(free_port()),
             "PYTHONUNBUFFERED": "1",
@@ -91,6 +95,7 @@ class Controller:
         self.process.terminate()
         self.process.communicate(timeout=30)
         self.client.close()
+        self._broker.close()
 
     def register(self, files: ProgramFiles) -> Version:
         """Register the digits with a first version and the three data sets."""

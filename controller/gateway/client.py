@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from controller import events
 from controller.blobs import BlobStore
 from controller.db import Database, utc_now
-from controller.errors import Invalid
+from controller.errors import Invalid, Unavailable
 from controller.events import SESSION_BEGUN, OutboxRow, WakeUp
 from controller.gateway import router
 from controller.gateway.access import Inbound
@@ -41,7 +41,30 @@ _RECEIVE_MAXIMUM: Final = 1000  # unacknowledged messages that the broker may ha
 _BATCH: Final = 500  # messages in one transaction
 _IN_FLIGHT: Final = 1000  # outbox rows published and not acknowledged
 _LONGEST_PAUSE_S: Final = 30
+_LOOK_S: Final = 5.0
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+
+
+def require_broker(url: str) -> None:
+    """Find out at the start whether somebody listens at the broker's address; one that goes later is waited for.
+
+    Raises:
+        Invalid: `settings.invalid`, if the URL is none.
+        Unavailable: `broker.missing`.
+    """
+    host, port = _address(url)
+    try:
+        socket.create_connection((host, port), timeout=_LOOK_S).close()
+    except OSError as error:
+        message = f"The broker at {host}:{port} does not answer ({error.strerror or error}): start it, or set "
+        raise Unavailable("broker.missing", f"{message}SHOAL_BROKER_URL to where it is.") from error
+
+
+def _address(url: str) -> tuple[str, int]:
+    broker = urlsplit(url)
+    if broker.scheme not in _PORTS or not broker.hostname:
+        raise Invalid("settings.invalid", "SHOAL_BROKER_URL is mqtt://host:port or mqtts://host:port.")
+    return broker.hostname, broker.port or _PORTS[broker.scheme]
 
 
 class Gateway:
@@ -67,8 +90,7 @@ class Gateway:
             Invalid: `settings.invalid`, if the broker's URL is none.
         """
         broker = urlsplit(self._settings.broker_url)
-        if broker.scheme not in _PORTS or not broker.hostname:
-            raise Invalid("settings.invalid", "SHOAL_BROKER_URL is mqtt://host:port or mqtts://host:port.")
+        host, port = _address(self._settings.broker_url)
         if broker.username:
             self._client.username_pw_set(unquote(broker.username), unquote(broker.password or ""))
         if broker.scheme == "mqtts":
@@ -78,8 +100,8 @@ class Gateway:
         properties.ReceiveMaximum = _RECEIVE_MAXIMUM
         self._client.reconnect_delay_set(1, _LONGEST_PAUSE_S)
         self._client.connect_async(
-            broker.hostname,
-            broker.port or _PORTS[broker.scheme],
+            host,
+            port,
             keepalive=30,
             clean_start=False,
             properties=properties,

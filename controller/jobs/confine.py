@@ -292,7 +292,10 @@ def _has_readable(folder: Path) -> bool:
 
 
 def _has_route() -> bool:
-    """Tell whether packets would leave. Connecting a datagram socket sends none; the addresses are nobody's (RFC 5737, 3849)."""
+    """Tell whether packets would leave. Connecting a datagram socket sends none; the addresses are nobody's.
+
+    Source: RFC 5737 and RFC 3849, addresses for documentation.
+    """
     for family, address in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((address, 9))

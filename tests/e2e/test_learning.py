@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from shoal.training.dataset import write_shard
 from torch import nn
 
 from controller.artifacts import service as artifacts
@@ -17,6 +16,7 @@ from shoal.schemas.artifacts import DatasetRequest, ModelRequest, Version, Versi
 from shoal.schemas.common import Selector
 from shoal.schemas.federated import FederatedRun, FederatedRunRequest, TrainingSettings
 from shoal.schemas.incremental import IncrementalUpdate, LearningSettings, PolicyRequest
+from shoal.training.dataset import write_shard
 from shoal.training.programs import export_programs
 from shoal.wire.tensors import encode_tensors
 from tests.e2e.voyage import Agent, Controller, online

@@ -17,7 +17,7 @@ import urllib3
 from controller import migrate
 from controller.db import Database
 from controller.keys import Keys
-from tests.rig import free_port
+from tests.rig import BrokerAt, free_port
 
 
 def environment(state: Path, **settings: object) -> dict[str, str]:
@@ -35,12 +35,10 @@ def outcome(*arguments: str, settings: dict[str, str]) -> tuple[int, str]:
 class Running:
     """A controller with all roles."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, broker: BrokerAt) -> None:
         self.api_port, self.device_port = free_port(), free_port()
-        self.state = state
-        # Nobody listens there: without a broker the doors open all the same, and the log says what is missing.
-        broker_url = f"mqtt://127.0.0.1:{free_port()}"
-        settings = environment(state, api_port=self.api_port, device_port=self.device_port, broker_url=broker_url)
+        self.state = broker.state
+        settings = environment(self.state, api_port=self.api_port, device_port=self.device_port, broker_url=broker.url)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "controller", "all"],
             env=settings,
@@ -57,8 +55,8 @@ class Running:
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    running = Running(tmp_path / "state")
+def running(iotcore: BrokerAt) -> Iterator[Running]:
+    running = Running(iotcore)
     yield running
     running.close()
 
@@ -85,6 +83,16 @@ def test_all_when_a_port_is_in_use_then_says_so_and_ends_with_1(tmp_path: Path) 
         code, sentence = outcome("all", settings=settings)
     assert code == 1
     assert sentence.startswith(f"Cannot listen on 127.0.0.1:{port}")
+
+
+def test_all_when_the_broker_is_missing_then_says_so_and_ends_with_1(tmp_path: Path) -> None:
+    port = free_port()
+    settings = environment(
+        tmp_path, api_port=free_port(), device_port=free_port(), broker_url=f"mqtt://127.0.0.1:{port}"
+    )
+    code, sentence = outcome("all", settings=settings)
+    assert code == 1
+    assert sentence.startswith(f"The broker at 127.0.0.1:{port} does not answer (Connection refused): start it")
 
 
 @pytest.mark.parametrize("role", ["api", "migrate"])
