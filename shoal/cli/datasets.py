@@ -14,7 +14,7 @@ from shoal.schemas.artifacts import Dataset, DatasetRequest, DatasetRole
 app = typer.Typer(no_args_is_help=True, help="Immutable rows with a role.")
 
 _COLUMNS: Final = (
-    Column[Dataset](title="Name", of=lambda dataset: dataset.name),
+    Column[Dataset](title="Name", of=lambda dataset: dataset.name, is_long=True),
     Column[Dataset](title="Role", of=lambda dataset: dataset.role),
     Column[Dataset](title="Samples", of=lambda dataset: f"{dataset.samples:,}", is_number=True),
     Column[Dataset](title="Shape", of=lambda dataset: dataset.sample_shape),

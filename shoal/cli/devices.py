@@ -18,8 +18,8 @@ _COLUMNS: Final = (
     Column[Device](title="Device", of=lambda device: device.id),
     Column[Device](title="State", of=lambda device: device.state),
     Column[Device](title="Link", of=lambda device: "online" if device.online else "offline"),
-    Column[Device](title="Serves", of=lambda device: [_served(slot) for slot in device.slots]),
-    Column[Device](title="Labels", of=lambda device: device.labels),
+    Column[Device](title="Serves", of=lambda device: [_served(slot) for slot in device.slots], is_long=True),
+    Column[Device](title="Labels", of=lambda device: device.labels, is_long=True),
     Column[Device](title="Last seen", of=lambda device: device.last_seen_at),
 )
 _SLOTS: Final = (
@@ -28,7 +28,7 @@ _SLOTS: Final = (
     Column[Slot](title="State", of=lambda slot: slot.state),
     Column[Slot](title="Runtime", of=lambda slot: slot.runtime),
     Column[Slot](title="SHA-256", of=lambda slot: slot.sha256[:12]),
-    Column[Slot](title="Message", of=lambda slot: slot.message),
+    Column[Slot](title="Message", of=lambda slot: slot.message, is_long=True, is_optional=True),
 )
 _RECEIPTS: Final = (
     Column[Receipt](title="Model", of=lambda receipt: f"{receipt.model}/{receipt.version}"),
@@ -82,7 +82,7 @@ def show(device: DeviceId, as_json: Json = False) -> None:
         "Last seen": found.last_seen_at,
         "Enrolled": found.enrolled_at,
         "Certificate until": found.certificate_expires_at,
-        **{f"  {name}": value for name, value in sorted(found.facts.items())},
+        "Facts": found.facts,
     }
     show_item(found, facts, Part(items=found.slots, columns=_SLOTS), as_json=as_json)
 

@@ -15,10 +15,10 @@ app = typer.Typer(no_args_is_help=True, help="What lets devices in.")
 
 _COLUMNS: Final = (
     Column[EnrollmentToken](title="Token", of=lambda token: token.id),
-    Column[EnrollmentToken](title="Name", of=lambda token: token.name),
+    Column[EnrollmentToken](title="Name", of=lambda token: token.name, is_long=True),
     Column[EnrollmentToken](title="State", of=lambda token: _state(token)),
     Column[EnrollmentToken](title="Uses", of=lambda token: f"{token.uses} of {token.max_uses}", is_number=True),
-    Column[EnrollmentToken](title="Labels", of=lambda token: token.labels),
+    Column[EnrollmentToken](title="Labels", of=lambda token: token.labels, is_long=True),
     Column[EnrollmentToken](title="Expires", of=lambda token: token.expires_at),
 )
 

@@ -17,8 +17,8 @@ _COLUMNS: Final = (
     Column[Execution](title="Kind", of=lambda execution: execution.kind),
     Column[Execution](title="Device", of=lambda execution: execution.device_id),
     Column[Execution](title="State", of=lambda execution: execution.state),
-    Column[Execution](title="Waits for", of=lambda execution: execution.waiting_for.get("code")),
-    Column[Execution](title="Code", of=lambda execution: execution.code),
+    Column[Execution](title="Waits for", of=lambda execution: execution.waiting_for.get("code"), is_optional=True),
+    Column[Execution](title="Code", of=lambda execution: execution.code, is_optional=True),
     Column[Execution](title="Updated", of=lambda execution: execution.updated_at),
 )
 

@@ -49,7 +49,7 @@ _ROUNDS: Final = (
         of=lambda entry: None if entry.duration_s is None else figures.duration(entry.duration_s),
         is_number=True,
     ),
-    Column[Round](title="Message", of=lambda entry: entry.message),
+    Column[Round](title="Message", of=lambda entry: entry.message, is_long=True, is_optional=True),
 )
 
 

@@ -29,7 +29,7 @@ def text(value: Any, now: datetime | None = None) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{text(name)}={text(said)}" for name, said in sorted(value.items()))
     if isinstance(value, list | tuple):
-        return ", ".join(text(one) for one in value)
+        return ("\n" if any(isinstance(one, dict) for one in value) else ", ").join(text(one) for one in value)
     return _UNPRINTABLE.sub("?", str(value))
 
 

@@ -17,7 +17,7 @@ _LEARNING: Final = LearningSettings(dataset="any")
 _COLUMNS: Final = (
     Column[Policy](title="Policy", of=lambda policy: policy.id),
     Column[Policy](title="Model", of=lambda policy: policy.model),
-    Column[Policy](title="Devices", of=lambda policy: figures.selector(policy.selector)),
+    Column[Policy](title="Devices", of=lambda policy: figures.selector(policy.selector), is_long=True),
     Column[Policy](title="Active", of=lambda policy: policy.is_active),
     Column[Policy](title="PSI over", of=lambda policy: policy.monitor.threshold, is_number=True),
     Column[Policy](title="Samples", of=lambda policy: policy.learning.new_samples, is_number=True),

@@ -19,7 +19,7 @@ _COLUMNS: Final = (
     Column[IncrementalUpdate](title="State", of=lambda update: update.state),
     Column[IncrementalUpdate](title="New data", of=lambda update: _change(update.result, "new")),
     Column[IncrementalUpdate](title="Old data", of=lambda update: _change(update.result, "old")),
-    Column[IncrementalUpdate](title="Message", of=lambda update: update.message),
+    Column[IncrementalUpdate](title="Message", of=lambda update: update.message, is_long=True, is_optional=True),
     Column[IncrementalUpdate](title="Created", of=lambda update: update.created_at),
 )
 

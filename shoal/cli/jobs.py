@@ -19,10 +19,10 @@ JobId = Annotated[str, typer.Argument(metavar="JOB")]
 _COLUMNS: Final = (
     Column[Job](title="Job", of=lambda job: job.id),
     Column[Job](title="Kind", of=lambda job: job.kind),
-    Column[Job](title="About", of=lambda job: job.subject),
+    Column[Job](title="About", of=lambda job: job.subject, is_long=True),
     Column[Job](title="State", of=lambda job: job.state),
     Column[Job](title="Done", of=lambda job: figures.percent(job.progress), is_number=True),
-    Column[Job](title="Message", of=lambda job: job.message),
+    Column[Job](title="Message", of=lambda job: job.message, is_long=True, is_optional=True),
     Column[Job](title="Created", of=lambda job: job.created_at),
 )
 

@@ -19,22 +19,22 @@ audit = typer.Typer(no_args_is_help=True, help="Who changed what.")
 EVENT_COLUMNS: Final = (
     Column[Event](title="When", of=lambda event: event.at),
     Column[Event](title="Event", of=lambda event: event.name),
-    Column[Event](title="Subject", of=lambda event: event.subject),
-    Column[Event](title="Data", of=lambda event: event.data),
+    Column[Event](title="Subject", of=lambda event: event.subject, is_long=True),
+    Column[Event](title="Data", of=lambda event: event.data, is_long=True),
 )
 _REFUSALS: Final = (
     Column[Refusal](title="Last", of=lambda refusal: refusal.last_at),
     Column[Refusal](title="Device", of=lambda refusal: refusal.device_id),
-    Column[Refusal](title="Code", of=lambda refusal: refusal.code),
+    Column[Refusal](title="Code", of=lambda refusal: refusal.code, is_optional=True),
     Column[Refusal](title="Times", of=lambda refusal: refusal.count, is_number=True),
-    Column[Refusal](title="Message", of=lambda refusal: refusal.message),
+    Column[Refusal](title="Message", of=lambda refusal: refusal.message, is_long=True, is_optional=True),
 )
 _ENTRIES: Final = (
     Column[Entry](title="When", of=lambda entry: figures.moment(entry.root.get("at"))),
     Column[Entry](title="Who", of=lambda entry: entry.root.get("actor")),
     Column[Entry](title="Action", of=lambda entry: entry.root.get("action")),
-    Column[Entry](title="Subject", of=lambda entry: entry.root.get("subject")),
-    Column[Entry](title="Data", of=lambda entry: entry.root.get("data")),
+    Column[Entry](title="Subject", of=lambda entry: entry.root.get("subject"), is_long=True),
+    Column[Entry](title="Data", of=lambda entry: entry.root.get("data"), is_long=True),
 )
 
 

@@ -3,13 +3,14 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +24,9 @@ FAILED: Final = 1
 USAGE: Final = 2
 _PIPED_WIDTH: Final = 10_000  # nothing is cut where no terminal limits the line
 _SHOWN_FIELDS: Final = 3
+_LINE: Final = 60
+_LONG_LEAST: Final = 16
+_GAP: Final = 2
 _STYLES: Final = {
     "succeeded": "green",
     "serving": "green",
@@ -49,11 +53,15 @@ class Column(Generic[Item]):
     Attributes:
         of: Gives what an item has there: anything that `figures.text` can say.
         is_number: Aligned to the right.
+        is_long: Folded where the line is too short; other columns never are.
+        is_optional: Left out where no item has anything there.
     """
 
     title: str
     of: Callable[[Item], Any]
     is_number: bool = False
+    is_long: bool = False
+    is_optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +81,7 @@ def show_page(page: Page[Item], columns: Sequence[Column[Item]], *, empty: str, 
     if as_json:
         _print_json(page)
         return
-    shown: list[RenderableType] = [table(page.items, columns)] if page.items else [_text(empty)]
+    shown: list[RenderableType] = [table(page.items, columns, console().width)] if page.items else [_text(empty)]
     if page.next_cursor is not None:
         of = f" of {page.total}" if page.total is not None else ""
         shown.append(_text(f"{len(page.items)}{of} shown. Next: --cursor {page.next_cursor}, or all with --all."))
@@ -91,12 +99,8 @@ def show_item(
     if as_json:
         _print_json(item)
         return
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in facts.items():
-        grid.add_row(name, cell(value))
-    tables = [table(part.items, part.columns) for part in parts if part.items]
+    grid = _block({name: cell(value) for name, value in _unfolded(facts)}, is_last=True)
+    tables = [table(part.items, part.columns, console().width) for part in parts if part.items]
     _print(grid, *(shown for made in tables for shown in ("", made)))
     sys.stdout.write("".join(f"{line}\n" for line in to_copy))
 
@@ -109,13 +113,23 @@ def show_done(sentence: str, document: dict[str, Any], *, as_json: bool) -> None
         _print(_text(sentence))
 
 
-def table(items: Iterable[Item], columns: Sequence[Column[Item]]) -> Table:
-    """Give the table of some items. Cells fold where they are too long; nothing is cut off."""
-    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), header_style="bold")
-    for column in columns:
-        made.add_column(column.title, justify="right" if column.is_number else "left", overflow="fold")
-    for item in items:
-        made.add_row(*(cell(column.of(item)) for column in columns))
+def table(items: Sequence[Item], columns: Sequence[Column[Item]], width: int) -> RenderableType:
+    """Give the table of some items; where a line has not that much room, a block for each item. Nothing is cut off."""
+    filled = [(column, [cell(column.of(item)) for item in items]) for column in columns]
+    shown = [(column, cells) for column, cells in filled if not column.is_optional or any(map(_has_value, cells))]
+    needed = 0
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for column, cells in shown:
+        widest = max(cell_len(column.title), *(one.cell_len for one in cells))
+        needed += min(widest, _LONG_LEAST) if column.is_long else widest
+        justify: JustifyMethod = "right" if column.is_number else "left"
+        made.add_column(column.title, justify=justify, no_wrap=not column.is_long, overflow="fold")
+    rows = list(zip(*(cells for _, cells in shown), strict=True))
+    if needed + _GAP * (len(shown) - 1) > width:
+        titles = [column.title for column, _ in shown]
+        return Group(*(_block(dict(zip(titles, row, strict=True)), is_last=row is rows[-1]) for row in rows))
+    for row in rows:
+        made.add_row(*row)
     return made
 
 
@@ -169,6 +183,31 @@ def _hint(error: ApiError) -> str:
     if error.status != 401 or error.code == "auth.wrong_password":
         return ""
     return " That is the token in SHOAL_TOKEN." if os.environ.get("SHOAL_TOKEN") else " Run `shoal login`."
+
+
+def _unfolded(facts: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Give facts line by line: what has too many of its own to stand in one line has a line for each."""
+    for name, value in facts.items():
+        if isinstance(value, dict) and len(figures.text(value)) > _LINE:
+            yield name, " "
+            yield from ((f"  {inner}", value[inner]) for inner in sorted(value))
+        else:
+            yield name, value
+
+
+def _block(facts: dict[str, Text], *, is_last: bool) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, said in facts.items():
+        grid.add_row(name, said)
+    if not is_last:
+        grid.add_row("")
+    return grid
+
+
+def _has_value(said: Text) -> bool:
+    return said.plain != figures.ABSENT
 
 
 def _text(said: str) -> Text:

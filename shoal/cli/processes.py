@@ -18,6 +18,8 @@ from typing import IO, Final
 
 import psutil
 
+from shoal.cli.errors import CliError
+
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -91,6 +93,9 @@ def keep(work: Callable[[], int]) -> int:
 
     Signals that reach this process are handed on. The child is in a session of its own, so that Ctrl-C in a terminal
     reaches it, and what it starts, only through here.
+
+    Raises:
+        CliError: `up.killed`, by a signal that the child could not handle.
     """
     keeper = os.getpid()
     _adopt_orphans()
@@ -109,7 +114,9 @@ def keep(work: Callable[[], int]) -> int:
         signal.signal(number, signal.SIG_IGN)  # the rest takes two seconds, and is not to be left undone
     sweep()
     code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 1
+    if code < 0:
+        raise CliError("up.killed", f"Signal {-code} ended its process {child}; the rest was ended too.")
+    return code
 
 
 def sweep() -> None:

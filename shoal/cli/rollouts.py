@@ -34,14 +34,14 @@ _COLUMNS: Final = (
     Column[Rollout](title="State", of=lambda rollout: rollout.state),
     Column[Rollout](title="Proven", of=lambda rollout: f"{rollout.succeeded} of {rollout.devices}", is_number=True),
     Column[Rollout](title="Failed", of=lambda rollout: rollout.failed, is_number=True),
-    Column[Rollout](title="Devices", of=lambda rollout: figures.selector(rollout.selector)),
+    Column[Rollout](title="Devices", of=lambda rollout: figures.selector(rollout.selector), is_long=True),
     Column[Rollout](title="Created", of=lambda rollout: rollout.created_at),
 )
 _WAVES: Final = (
     Column[Wave](title="Wave", of=lambda wave: wave.number, is_number=True),
     Column[Wave](title="State", of=lambda wave: wave.state),
     Column[Wave](title="Devices", of=lambda wave: wave.devices, is_number=True),
-    Column[Wave](title="Executions", of=lambda wave: wave.counts),
+    Column[Wave](title="Executions", of=lambda wave: wave.counts, is_long=True),
 )
 _TARGETS: Final = (
     Column[RolloutTarget](title="Device", of=lambda target: target.device_id),
@@ -49,8 +49,8 @@ _TARGETS: Final = (
     Column[RolloutTarget](title="Variant", of=lambda target: f"{target.recipe} {target.runtime}"),
     Column[RolloutTarget](title="State", of=lambda target: target.state),
     Column[RolloutTarget](title="Receipt", of=lambda target: target.receipt_id is not None),
-    Column[RolloutTarget](title="Waits for", of=lambda target: target.waiting_for.get("code")),
-    Column[RolloutTarget](title="Message", of=lambda target: target.message),
+    Column[RolloutTarget](title="Waits for", of=lambda target: target.waiting_for.get("code"), is_optional=True),
+    Column[RolloutTarget](title="Message", of=lambda target: target.message, is_long=True, is_optional=True),
 )
 
 

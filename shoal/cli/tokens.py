@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="One's own bearer tokens.")
 
 _COLUMNS: Final = (
     Column[Token](title="Token", of=lambda token: token.id),
-    Column[Token](title="Name", of=lambda token: token.name),
+    Column[Token](title="Name", of=lambda token: token.name, is_long=True),
     Column[Token](title="Created", of=lambda token: token.created_at),
     Column[Token](title="Expires", of=lambda token: token.expires_at),
 )

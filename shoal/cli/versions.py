@@ -21,7 +21,9 @@ _COLUMNS: Final = (
     Column[Version](title="Source", of=lambda version: version.source),
     Column[Version](title="Parent", of=lambda version: version.parent, is_number=True),
     Column[Version](title="Variants", of=lambda version: version.variants, is_number=True),
-    Column[Version](title="Accuracy", of=lambda version: [_evaluation(one) for one in version.evaluations]),
+    Column[Version](
+        title="Accuracy", of=lambda version: [_evaluation(one) for one in version.evaluations], is_long=True
+    ),
     Column[Version](title="By", of=lambda version: version.created_by),
     Column[Version](title="Created", of=lambda version: version.created_at),
 )

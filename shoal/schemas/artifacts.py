@@ -7,7 +7,6 @@ from pydantic import Field
 
 from shoal.schemas.common import Name, Request, Response, Sha256
 
-
 DatasetRole = Literal["calibration", "evaluation", "training", "golden"]
 
 
