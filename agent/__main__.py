@@ -4,12 +4,13 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import sys
 from typing import Any
 
 import msgspec
 
-from agent import VERSION
+from agent import VERSION, memory
 from agent.app import Agent, enroll, only_one
 from agent.errors import AgentError
 from agent.facts import offered_runtimes
@@ -47,8 +48,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def _work(settings: Settings, *, enroll_only: bool) -> None:
     identity = Identity.open(settings.state)
-    await enroll(settings, identity)
+    if identity.enrolled is None:
+        await enroll(settings, identity)
+        if not enroll_only:
+            # Begin anew without what only enrolment needed: an enrolled agent mostly idles, and is to be small then.
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 (this very command again)
     if not enroll_only:
+        memory.use_one_arena()
         await Agent(settings, identity).run()
 
 

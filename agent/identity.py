@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final, Self
 
 import msgspec
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -90,6 +89,8 @@ class Identity:
 
     def certificate_request(self) -> str:
         """Give a CSR for the key, PEM; it names nothing, since the controller gives the name."""
+        from cryptography import x509  # for enrolment alone; 2.4 MB that an idle agent does without
+
         request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(self._key, None)
         return request.public_bytes(Encoding.PEM).decode()
 
@@ -131,6 +132,8 @@ class Identity:
 
     def certificate_expires_at(self) -> str:
         """Give the end of the certificate, ISO 8601."""
+        from cryptography import x509
+
         certificate = x509.load_pem_x509_certificate((self._state / _CERTIFICATE).read_bytes())
         return certificate.not_valid_after_utc.isoformat()
 

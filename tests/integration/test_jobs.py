@@ -84,6 +84,45 @@ class Jobs:
         raise Conflict("trial.exists", "There is one already.")
 
 
+# One process has one Ray, so the tests with one of their own stand before those that share one.
+
+
+def test_job_when_the_controller_stops_in_it_then_the_next_start_begins_it_again_without_what_was_kept(
+    tmp_path: Path,
+) -> None:
+    jobs = Jobs(tmp_path / "state")
+    job_id = jobs.create("wait", file=str(tmp_path / "go"))
+    wait_for(lambda: jobs.kept == ["first"], 60)
+    jobs.stop()
+    assert jobs.show(job_id).state == "running"
+    (tmp_path / "go").touch()
+    jobs.start()
+    row = jobs.ended(job_id)
+    assert (row.state, row.attempt) == ("succeeded", 2)
+    jobs.close()
+
+
+def test_job_when_another_controller_leads_then_waits(tmp_path: Path) -> None:
+    jobs = Jobs(tmp_path / "state")
+    jobs.leads = False
+    job_id = jobs.create("succeed")
+    jobs.wake_up.notify()
+    jobs.stop()
+    assert (jobs.show(job_id).state, jobs.show(job_id).message) == ("queued", "")
+    jobs.leads = True
+    jobs.start()
+    assert jobs.ended(job_id).state == "succeeded"
+    jobs.close()
+
+
+def test_job_when_the_cluster_does_not_answer_then_waits_and_says_so(tmp_path: Path) -> None:
+    jobs = Jobs(tmp_path / "state", ray_address="nowhere://x")
+    job_id = jobs.create("succeed")
+    wait_for(lambda: "Ray did not start" in jobs.show(job_id).message, 60)
+    assert jobs.show(job_id).state == "queued"
+    jobs.close()
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
     """One Ray for the tests that do not end it."""
@@ -128,45 +167,9 @@ def test_job_when_it_runs_then_its_progress_and_trials_are_rows_before_its_end(s
     assert shared.ended(job_id).state == "succeeded"
 
 
-def test_job_when_the_controller_stops_in_it_then_the_next_start_begins_it_again_without_what_was_kept(
-    tmp_path: Path,
-) -> None:
-    jobs = Jobs(tmp_path / "state")
-    job_id = jobs.create("wait", file=str(tmp_path / "go"))
-    wait_for(lambda: jobs.kept == ["first"], 60)
-    jobs.stop()
-    assert jobs.show(job_id).state == "running"
-    (tmp_path / "go").touch()
-    jobs.start()
-    row = jobs.ended(job_id)
-    assert (row.state, row.attempt) == ("succeeded", 2)
-    jobs.close()
-
-
 def test_job_when_its_attempts_are_used_up_then_is_given_up(shared: Jobs) -> None:
     with shared.database.transaction() as session:
         row = service.create(session, kind="succeed", subject="test", spec={"trials": []}, actor="test")
         row.attempt = MAX_ATTEMPTS
     ended = shared.ended(row.id)
     assert (ended.state, ended.code, ended.attempt) == ("failed", "job.gave_up", MAX_ATTEMPTS)
-
-
-def test_job_when_another_controller_leads_then_waits(tmp_path: Path) -> None:
-    jobs = Jobs(tmp_path / "state")
-    jobs.leads = False
-    job_id = jobs.create("succeed")
-    jobs.wake_up.notify()
-    jobs.stop()
-    assert (jobs.show(job_id).state, jobs.show(job_id).message) == ("queued", "")
-    jobs.leads = True
-    jobs.start()
-    assert jobs.ended(job_id).state == "succeeded"
-    jobs.close()
-
-
-def test_job_when_the_cluster_does_not_answer_then_waits_and_says_so(tmp_path: Path) -> None:
-    jobs = Jobs(tmp_path / "state", ray_address="nowhere://x")
-    job_id = jobs.create("succeed")
-    wait_for(lambda: "Ray did not start" in jobs.show(job_id).message, 60)
-    assert jobs.show(job_id).state == "queued"
-    jobs.close()

@@ -1,0 +1,270 @@
+"""The `shoal` command as a process, on a real controller and a real agent over the embedded broker."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shoal.wire.tensors import encode_tensors
+from tests.compressing import split, trained
+from tests.e2e.voyage import Agent, Controller, online
+from tests.models import WEIGHTS, golden_of, samples
+from tests.rig import BrokerAt, free_port
+
+Said = tuple[int, str, str]
+
+
+class Shoal:
+    """The command, with a folder of its own for logins."""
+
+    def __init__(self, url: str, config: Path) -> None:
+        self.environment = {**os.environ, "SHOAL_URL": url, "SHOAL_CONFIG": str(config), "COLUMNS": "100"}
+        self.environment.pop("SHOAL_TOKEN", None)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "shoal.cli", *arguments]
+
+    def __call__(self, *arguments: str, given: str = "", **environment: str) -> Said:
+        done = subprocess.run(
+            self.command(*arguments),
+            env={**self.environment, **environment},
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, done.stdout, done.stderr
+
+    def json(self, *arguments: str) -> Any:
+        code, out, err = self(*arguments, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+
+@pytest.fixture
+def controller(iotcore: BrokerAt) -> Iterator[Controller]:
+    controller = Controller(iotcore, "")
+    yield controller
+    controller.close()
+
+
+@pytest.fixture
+def shoal(controller: Controller, tmp_path: Path) -> Shoal:
+    shoal = Shoal(f"http://127.0.0.1:{controller.api_port}", tmp_path / "config")
+    code, _, err = shoal("login", given=f"{controller.password}\n")
+    assert code == 0, err
+    return shoal
+
+
+@pytest.fixture
+def agent(controller: Controller, shoal: Shoal, tmp_path: Path) -> Iterator[Agent]:
+    token = shoal.json("enrollment-tokens", "create", "--label", "site=lyon")["token"]
+    agent = Agent(tmp_path / "agent", controller, token)
+    online(controller, 1)
+    yield agent
+    agent.close()
+
+
+LISTS = (
+    "devices",
+    "enrollment-tokens",
+    "datasets",
+    "models",
+    "jobs",
+    "rollouts",
+    "executions",
+    "federated-runs",
+    "incremental-policies",
+    "incremental-updates",
+    "refusals",
+)
+
+
+def test_lists_when_there_is_nothing_then_say_so_and_are_empty_pages(shoal: Shoal) -> None:
+    for noun in LISTS:
+        code, out, err = shoal(noun, "list")
+        assert (code, err, len(out.splitlines()), out.strip()[-1]) == (0, "", 1, "."), noun
+        page = shoal.json(noun, "list")
+        assert (page["items"], page["next_cursor"]) == ([], None), noun
+        assert page.keys() == {"items", "next_cursor", "total"}, noun
+    assert shoal("devices", "list")[1].startswith("No devices yet: make an enrolment token with `shoal enrollment")
+
+
+def test_login_when_the_password_is_wrong_then_ends_with_1_and_keeps_the_login_before(shoal: Shoal) -> None:
+    code, out, err = shoal("login", given="wrong\n")
+    assert (code, out, err) == (1, "", "The name or the password is wrong. [auth.wrong_password]\n")
+    assert shoal("fleet")[0] == 0
+
+
+def test_logout_when_done_then_the_token_opens_nothing(shoal: Shoal) -> None:
+    (mine,) = [token for token in shoal.json("tokens", "list")["items"] if token["name"].startswith("shoal on")]
+    kept = json.loads((Path(shoal.environment["SHOAL_CONFIG"]) / "logins.json").read_text())
+    (login,) = kept.values()
+    assert login["id"] == mine["id"]
+    assert shoal("logout")[0] == 0
+    assert shoal("fleet") == (
+        1,
+        "",
+        f"Not logged in to {shoal.environment['SHOAL_URL']}: run `shoal login`, or set SHOAL_TOKEN. "
+        "[auth.not_logged_in]\n",
+    )
+    code, _, err = shoal("fleet", SHOAL_TOKEN=login["token"])
+    assert (code, err.strip().endswith("That is the token in SHOAL_TOKEN. [auth.wrong_token]")) == (1, True)
+
+
+def test_tokens_when_one_is_deleted_then_it_is_gone(shoal: Shoal, controller: Controller) -> None:
+    (other,) = [token for token in shoal.json("tokens", "list")["items"] if token["name"] == "login"]
+    assert shoal.json("tokens", "delete", other["id"]) == {"id": other["id"], "state": "deleted"}
+    assert controller.api.get("/fleet").status_code == 401
+
+
+def test_enrollment_token_when_revoked_then_the_list_says_so(shoal: Shoal) -> None:
+    made = shoal.json("enrollment-tokens", "create", "--name", "hall", "--max-uses", "3")
+    assert (made["max_uses"], len(made["token"].partition(".")[2])) == (3, 64)
+    code, out, _ = shoal("enrollment-tokens", "revoke", made["id"])
+    assert (code, out) == (0, f"Token {made['id']} enrols nobody any more.\n")
+    (line,) = [line for line in shoal("enrollment-tokens", "list")[1].splitlines() if made["id"] in line]
+    assert line.split()[1:] == ["hall", "revoked", "0", "of", "3", "–", "in", "1", "d"]
+
+
+def test_list_when_it_has_pages_then_a_cursor_goes_on_and_all_reads_all(shoal: Shoal) -> None:
+    ids = [shoal.json("enrollment-tokens", "create")["id"] for _ in range(3)][::-1]
+    first = shoal.json("enrollment-tokens", "list", "--limit", "2")
+    second = shoal.json("enrollment-tokens", "list", "--limit", "2", "--cursor", first["next_cursor"])
+    assert [item["id"] for item in first["items"] + second["items"]] == ids
+    everything = shoal.json("enrollment-tokens", "list", "--all")
+    assert ([item["id"] for item in everything["items"]], everything["total"]) == (ids, 3)
+    assert "--cursor" in shoal("enrollment-tokens", "list", "--limit", "2")[1]
+
+
+def test_command_when_used_wrongly_then_ends_with_2(shoal: Shoal) -> None:
+    roll_out = ("rollouts", "create", "--model", "linear", "--version", "1")
+    for arguments in (
+        ("nonsense",),
+        ("devices", "list", "--limit", "many"),
+        roll_out,
+        (*roll_out, "--all", "--device", "d-a"),
+        (*roll_out, "--all", "--wave", "lots"),
+        ("versions", "show", "linear"),
+        ("datasets", "create", "x", "x.npz", "--role", "gold"),
+        ("models", "create", "NOT A NAME", "--input", "4", "--class", "a", "--class", "b"),
+    ):
+        code, out, err = shoal(*arguments)
+        assert (code, out, err != "") == (2, "", True), arguments
+
+
+def test_command_when_it_fails_then_is_one_sentence_and_1(shoal: Shoal) -> None:
+    for arguments, code in (
+        (("devices", "show", "d-nobody"), "device.not_found"),
+        (("jobs", "watch", "nothing"), "job.not_found"),
+        (("versions", "list", "nothing"), "model.not_found"),
+        (("devices", "list", "--cursor", "!"), "page.bad_cursor"),
+        (("datasets", "create", "x", "/nowhere.npz", "--role", "golden"), "file.unusable"),
+        (("inference", "infer", "linear/1", "/nowhere.npy"), "file.unusable"),
+    ):
+        ended, out, err = shoal(*arguments)
+        assert (ended, out, err.count("\n")) == (1, "", 1), arguments
+        assert err.endswith(f"[{code}]\n"), arguments
+
+
+def test_command_when_nobody_answers_then_says_where_and_ends_with_1(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    code, out, err = Shoal(url, tmp_path)("fleet", SHOAL_TOKEN="x")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith(f"The controller at {url} does not answer")
+    assert err.endswith("[client.unreachable]\n")
+
+
+def test_registry_when_filled_by_the_command_then_work_on_it_can_be_watched(shoal: Shoal, tmp_path: Path) -> None:
+    heldout, programs = split().heldout, trained()
+    np.savez(tmp_path / "eval.npz", x=heldout.x, y=heldout.y)
+    (tmp_path / "golden.safetensors").write_bytes(encode_tensors({"x": heldout.x[:32], "y": heldout.y[:32]}))
+    dataset = shoal.json("datasets", "create", "held", str(tmp_path / "eval.npz"), "--role", "evaluation")
+    assert (dataset["samples"], dataset["sample_shape"]) == (200, [1, 8, 8])
+    assert shoal.json("datasets", "show", "held") == dataset
+    shoal.json("datasets", "create", "own", str(tmp_path / "eval.npz"), "--role", "calibration")
+    shoal.json("datasets", "create", "golden", str(tmp_path / "golden.safetensors"), "--role", "golden")
+    shape = [part for side in (1, 8, 8) for part in ("--input", str(side))]
+    classes = [part for label in range(10) for part in ("--class", str(label))]
+    assert shoal.json("models", "create", "digits", *shape, *classes)["input_shape"] == [1, 8, 8]
+    files = {"train.pt2": programs.train_program, "eval.pt2": programs.eval_program, "w.safetensors": programs.weights}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    uploaded = [str(tmp_path / name) for name in files]
+    assert shoal.json("versions", "create", "digits", *uploaded, "--notes", "first")["lineage"] == {"notes": "first"}
+    assert [version["number"] for version in shoal.json("versions", "list", "digits")["items"]] == [1]
+
+    code, out, err = shoal("versions", "evaluate", "digits/1", "held", "--watch")
+    assert (code, ["State", "succeeded"] in [line.split() for line in out.splitlines()]) == (0, True), err
+    assert "100%" in err
+    recipe = ("--recipe", "fp32:onnxruntime", "--calibration", "own", "--evaluation", "held", "--golden", "golden")
+    job = shoal.json("compressions", "create", "digits/1", *recipe)
+    assert job["state"] in ("queued", "running")
+    ended = shoal("compressions", "watch", job["id"], "--json")
+    assert (ended[0], json.loads(ended[1])["state"], ended[2]) == (0, "succeeded", "")
+    (variant,) = shoal.json("variants", "list", "digits/1")["items"]
+    assert (variant["recipe"], variant["runtime"]) == ("fp32", "onnxruntime")
+    np.save(tmp_path / "x.npy", heldout.x[:3])
+    answer = shoal.json("inference", "infer", "digits/1", str(tmp_path / "x.npy"), "--variant", variant["id"])
+    assert answer["outputs"][0]["shape"] == [3, 10]
+    assert {entry["action"] for entry in shoal.json("audit", "list")["items"]} >= {"dataset.create", "model.create"}
+
+
+def test_rollout_when_watched_then_its_end_is_the_exit_code(
+    shoal: Shoal, controller: Controller, agent: Agent, tmp_path: Path
+) -> None:
+    (device,) = shoal.json("devices", "list", "--label", "site=lyon")["items"]
+    assert shoal.json("devices", "list", "--label", "site=bonn")["items"] == []
+    start = ("rollouts", "create", "--model", "linear", "--version")
+    controller.new_version()
+    code, out, err = shoal(*start, "1", "--device", device["id"], "--wave", "100%", "--watch")
+    assert (code, "succeeded, 1 of 1 proven" in err) == (0, True), err
+    assert ["State", "succeeded"] in [line.split() for line in out.splitlines()]
+    assert f"{device['id']}  active  online  linear/1  site=lyon" in shoal("devices", "list")[1]
+    assert [receipt["version"] for receipt in shoal.json("devices", "receipts", device["id"])["items"]] == [1]
+
+    controller.new_version(WEIGHTS[:, ::-1].copy(), golden=golden_of(WEIGHTS))
+    code, out, _ = shoal(*start, "2", "--label", "site=lyon", "--watch", "--json")
+    paused = json.loads(out)
+    assert (code, paused["state"]) == (1, "paused")
+    (target,) = shoal.json("rollouts", "targets", paused["id"])["items"]
+    assert target["code"] == "golden.failed"
+    assert "golden.failed" in shoal("executions", "list", "--owner", paused["id"])[1]
+    assert shoal.json("rollouts", "cancel", paused["id"])["state"] == "canceled"
+    assert shoal("rollouts", "watch", paused["id"])[0] == 1
+
+    np.save(tmp_path / "x.npy", samples(2))
+    code, out, err = shoal("inference", "infer", "linear/1", str(tmp_path / "x.npy"))
+    assert (code, [line.split()[1] for line in out.splitlines()[-2:]]) == (
+        0,
+        ["abc"[k] for k in np.argmax(samples(2) @ WEIGHTS, axis=1)],
+    ), err
+
+
+def test_watch_when_interrupted_then_says_that_the_work_goes_on(
+    shoal: Shoal, controller: Controller, agent: Agent
+) -> None:
+    agent.close()
+    controller.new_version()
+    rollout = shoal.json("rollouts", "create", "--model", "linear", "--version", "1", "--all")
+    watching = subprocess.Popen(
+        shoal.command("rollouts", "watch", rollout["id"]),
+        env={**shoal.environment, "FORCE_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stderr is not None
+    assert watching.stderr.read(1)
+    watching.send_signal(signal.SIGINT)
+    _, err = watching.communicate(timeout=20)
+    assert (watching.returncode, err.strip().endswith("Stopped watching; the work itself goes on.")) == (130, True)
+    assert shoal.json("rollouts", "show", rollout["id"])["state"] == "running"
