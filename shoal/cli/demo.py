@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from shoal.cli.errors import CliError
-from shoal.cli.processes import python
+from shoal.cli.interpreter import python
 
 
 def sail(

@@ -8,8 +8,8 @@ from typing import Any, Final
 ABSENT: Final = "–"
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"))
 _KIB: Final = 1024
-# A controller may say what a device said: no escape sequence of it may reach the terminal.
-_UNPRINTABLE: Final = re.compile(r"[^\S\n ]|[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+# A controller may say what a device said: nothing of it may steer the terminal, or turn the line around.
+_UNPRINTABLE: Final = re.compile(r"[^\S\n ]|[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def text(value: Any, now: datetime | None = None) -> str:

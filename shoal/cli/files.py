@@ -82,9 +82,10 @@ def _read_array(path: Path, name: str) -> InferInput:
     except ImportError as error:
         raise CliError("numpy.missing", _NO_NUMPY) from error
     try:
-        array: Any = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            array: Any = np.lib.format.read_array(file, allow_pickle=False)
         datatype = _DATATYPES[str(array.dtype)]
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, MemoryError) as error:
         raise CliError("request.unreadable", f"{path} is no array ({error}).") from error
     except KeyError as error:
         raise CliError("request.unreadable", f"{path} holds {error}, which no model takes.") from error

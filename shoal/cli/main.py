@@ -77,6 +77,6 @@ for _name, _noun, _panel in (
 def main() -> None:
     """Run a command and end with its exit code; what can be mended is one sentence on standard error."""
     try:
-        app()
+        app(prog_name="shoal")
     except (ApiError, Unreachable, CliError, ValidationError, OSError) as error:
         sys.exit(output.fail(error))

@@ -1,5 +1,6 @@
 """The one way out: tables for people, one JSON document for programs, and sentences on standard error."""
 
+import errno
 import json
 import os
 import sys
@@ -149,7 +150,7 @@ def console(*, is_error: bool = False) -> Console:
 
 def say(sentence: str) -> None:
     """Tell people something on standard error, where it is in no program's way."""
-    sys.stderr.write(f"{figures.text(sentence)}\n")
+    sys.stderr.write(f"{' '.join(figures.text(sentence).split())}\n")
     sys.stderr.flush()
 
 
@@ -175,6 +176,8 @@ def sentence(error: Exception) -> str:
         return f"{where}: {first['msg']}. [request.invalid]"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
+        if error.errno == errno.ENOSPC:
+            return f"{where}The disk is full: make room. [disk.full]"
         return f"{where}{error.strerror or error}. [file.unusable]"
     return f"{error} [command.failed]"
 
@@ -221,3 +224,4 @@ def _print(*shown: RenderableType) -> None:
 def _print_json(document: BaseModel | dict[str, Any]) -> None:
     plain = document.model_dump(mode="json") if isinstance(document, BaseModel) else document
     sys.stdout.write(f"{json.dumps(plain, indent=2, ensure_ascii=False)}\n")
+    sys.stdout.flush()  # a reader that is gone is noticed here, not at the end of the process

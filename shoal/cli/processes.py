@@ -19,10 +19,11 @@ from typing import IO, Final
 import psutil
 
 from shoal.cli.errors import CliError
+from shoal.cli.interpreter import python
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SWEEP_S: Final = 2.0
 _TAIL_BYTES: Final = 4096
 _LOOK_INTERVAL_S: Final = 0.02
@@ -82,17 +83,12 @@ class Child:
         self.process.wait()
 
 
-def python(*arguments: str) -> list[str]:
-    """Give the command of a Python that finds modules where this one does: in its folder only if this one does too."""
-    is_safe = not {"", str(Path.cwd())} & set(sys.path)
-    return [sys.executable, *(["-P"] if is_safe else []), *arguments]
-
-
 def keep(work: Callable[[], int]) -> int:
     """Do work in a child process and give its exit code; nothing that it started is left afterwards.
 
     Signals that reach this process are handed on. The child is in a session of its own, so that Ctrl-C in a terminal
-    reaches it, and what it starts, only through here.
+    reaches it, and what it starts, only through here. It begins with `SIGNALS` blocked: `work` unblocks them when
+    it can handle them.
 
     Raises:
         CliError: `up.killed`, by a signal that the child could not handle.
@@ -101,16 +97,16 @@ def keep(work: Callable[[], int]) -> int:
     _adopt_orphans()
     sys.stdout.flush()
     sys.stderr.flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     child = os.fork()
     if child == 0:
         os._exit(_work_apart(work, keeper))
-    for number in _SIGNALS:
+    for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _hand_on(child))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     _, status = os.waitpid(child, 0)
-    for number in _SIGNALS:
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # the rest takes two seconds, and is not to be left undone
     sweep()
     code = os.waitstatus_to_exitcode(status)
@@ -151,7 +147,6 @@ def _work_apart(work: Callable[[], int], keeper: int) -> int:
         os.setsid()
         _adopt_orphans()
         _end_with_parent(keeper)()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         code = work()
     except BaseException:  # the edge of a process: nothing above may run in it
         traceback.print_exc()

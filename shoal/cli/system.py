@@ -1,10 +1,9 @@
 """The whole system on embedded defaults: broker, controller and dashboard as child processes, until a signal comes.
 
-What to start and where is `Plan`; how it is told to people is `up`'s. Everything goes by environment: `shoal` imports
-no side.
+What to start and where is the `plan`; how it is told to people is `up`'s. All goes by environment: `shoal` imports no
+side.
 """
 
-import errno
 import os
 import secrets
 import select
@@ -13,16 +12,15 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
-from urllib.parse import urlsplit
 
 import httpx
 
 from shoal.cli import broker
 from shoal.cli.errors import CliError
-from shoal.cli.processes import Child, reap_orphans, sweep
+from shoal.cli.plan import Plan, callable_host
+from shoal.cli.processes import SIGNALS, Child, reap_orphans, sweep
 
 USERNAME: Final = "admin"
 _PASSWORD_LINE: Final = "SHOAL_ADMIN_PASSWORD "  # noqa: S105 (how the controller's line begins)
@@ -31,66 +29,6 @@ _STARTING_LOOK_S: Final = 0.05
 _RUNNING_LOOK_S: Final = 1.0
 # The parts in the order in which they end, with the time that each may take: 14 s in all.
 _GRACES_S: Final = {"dashboard": 2.0, "controller": 10.0, "broker": 2.0}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What to start.
-
-    Attributes:
-        api_host, device_host: Where the controller listens; it reads them itself.
-        device_url: What devices call.
-        broker_url: A broker that runs already; empty: the embedded one.
-        is_unisolated: Whether uploaded programs are opened where the sandbox is missing.
-    """
-
-    state: Path
-    api_host: str
-    api_port: int
-    device_host: str
-    device_port: int
-    device_url: str
-    broker_url: str
-    broker_port: int
-    dashboard_host: str
-    dashboard_port: int
-    has_dashboard: bool
-    is_unisolated: bool
-
-    @property
-    def logs(self) -> Path:
-        """Folder of the parts' logs."""
-        return self.state / "logs"
-
-    @property
-    def api_url(self) -> str:
-        """The operators' door, as this machine calls it."""
-        return f"http://{_callable(self.api_host)}:{self.api_port}"
-
-    @property
-    def dashboard_url(self) -> str | None:
-        """The dashboard, if there is one."""
-        return f"http://{_callable(self.dashboard_host)}:{self.dashboard_port}" if self.has_dashboard else None
-
-    @property
-    def public_broker_url(self) -> str:
-        """The broker without its password."""
-        if not self.broker_url:
-            return f"mqtt://127.0.0.1:{self.broker_port}"
-        parts = urlsplit(self.broker_url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-    def listening(self) -> dict[str, tuple[str, int]]:
-        """Give each option of a port that is listened on, with its host and number."""
-        listening = {
-            "--api-port": (self.api_host, self.api_port),
-            "--device-port": (self.device_host, self.device_port),
-        }
-        if not self.broker_url:
-            listening["--broker-port"] = ("127.0.0.1", self.broker_port)
-        if self.has_dashboard:
-            listening["--dashboard-port"] = (self.dashboard_host, self.dashboard_port)
-        return listening
 
 
 class System:
@@ -114,6 +52,7 @@ class System:
                 self._start(wake)
                 self._wait(wake, _STARTING_LOOK_S, self._is_ready)
                 if not self._signals:
+                    self._read_controller()  # it says the password before it answers
                     on_ready(self)
                     self._wait(wake, _RUNNING_LOOK_S, lambda: False)
             finally:
@@ -182,7 +121,7 @@ class System:
 
     def _is_ready(self) -> bool:
         plan = self._plan
-        if not _is_listening(_callable(plan.device_host), plan.device_port):
+        if not _is_listening(callable_host(plan.device_host), plan.device_port):
             return False
         answering = [f"{plan.api_url}/v1/health", *([plan.dashboard_url] if plan.dashboard_url else [])]
         return all(_answers(url) for url in answering)
@@ -224,41 +163,15 @@ class System:
         with wake, woken:
             wake.setblocking(False)
             woken.setblocking(False)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for number in SIGNALS:
                 signal.signal(number, count)
             signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
             signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             try:
                 yield wake
             finally:
                 signal.set_wakeup_fd(-1)
-
-
-def check_ports(plan: Plan) -> None:
-    """Find out before anything is started whether every port can be had.
-
-    Raises:
-        CliError: `port.in_use`, `port.refused`, `port.twice`.
-    """
-    taken: dict[int, str] = {}
-    for option, (host, port) in plan.listening().items():
-        if port in taken:
-            raise CliError(
-                "port.twice", f"{taken[port]} and {option} are both {port}: give each port a number of its own."
-            )
-        taken[port] = option
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-                probe.listen(1)
-            except OSError as error:
-                code = "port.in_use" if error.errno == errno.EADDRINUSE else "port.refused"
-                why = "is in use" if code == "port.in_use" else f"cannot be listened on ({error.strerror or error})"
-                raise CliError(
-                    code, f"Port {port} of {host} {why}: end the program that has it, or choose another with {option}."
-                ) from error
 
 
 def _kept_password(path: Path) -> str:
@@ -271,12 +184,6 @@ def _kept_password(path: Path) -> str:
     with os.fdopen(descriptor, "w") as file:
         file.write(password)
     return password
-
-
-def _callable(host: str) -> str:
-    """Give the name by which this machine calls a host that is listened on."""
-    named = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    return f"[{named}]" if ":" in named else named
 
 
 def _is_listening(host: str, port: int) -> bool:

@@ -1,6 +1,6 @@
 """`shoal tokens`, `shoal login`, `shoal logout`: who we are to the controller."""
 
-import os
+import platform
 import sys
 from typing import Annotated, Final
 
@@ -55,9 +55,7 @@ def login(
     else:
         password = sys.stdin.readline(1025).rstrip("\r\n")
     with Client(where) as client:
-        answer = client.tokens.create(
-            username, password, name=f"shoal on {os.uname().nodename}", expires_in_s=expires_in_s
-        )
+        answer = client.tokens.create(username, password, name=f"shoal on {platform.node()}", expires_in_s=expires_in_s)
     kept = Login(id=answer.id, token=answer.token, username=answer.username)
     path = session.write_logins({**session.read_logins(), where: kept})
     document = {

@@ -1,6 +1,5 @@
 """`shoal up`: the whole system on this machine, until Ctrl-C."""
 
-import fcntl
 import json
 import os
 import sys
@@ -15,18 +14,20 @@ from rich.table import Table
 from rich.text import Text
 
 from shoal.cli import output
+from shoal.cli import plan as plans
 from shoal.cli.errors import CliError
+from shoal.cli.plan import Plan
 
 if TYPE_CHECKING:
-    from shoal.cli.system import Plan, System
+    from shoal.cli.system import System
 
 _STATE: Final = Path.home() / ".local/state/shoal/controller"
+# All sides come in one distribution; only an extra brings a side's libraries.
+_LIBRARIES: Final = {"controller": "iotcore", "dashboard": "nicegui"}
 
 
 def up(
-    state: Annotated[
-        Path, typer.Option("--state", envvar="SHOAL_STATE", show_default=False, help=f"Folder of all data. [{_STATE}]")
-    ] = _STATE,
+    state: Annotated[Path, typer.Option("--state", envvar="SHOAL_STATE", help="Folder of all data.")] = _STATE,
     api_port: Annotated[int, typer.Option(envvar="SHOAL_API_PORT", min=1, max=65535, help="REST.")] = 8080,
     device_port: Annotated[
         int, typer.Option(envvar="SHOAL_DEVICE_PORT", min=1, max=65535, help="HTTPS of devices.")
@@ -42,7 +43,8 @@ def up(
 
     SHOAL_BROKER_URL names another broker than the embedded one; the controller's other SHOAL_* settings hold as well.
     """
-    missing = [side for side in ("controller", *(() if no_dashboard else ("dashboard",))) if find_spec(side) is None]
+    sides = ["controller"] if no_dashboard else ["controller", "dashboard"]
+    missing = [side for side in sides if find_spec(side) is None or find_spec(_LIBRARIES[side]) is None]
     if missing:
         extras = ",".join(missing)
         raise CliError("up.not_installed", f"`shoal up` needs more of Shoal: pip install 'shoal[{extras}]'.")
@@ -50,7 +52,7 @@ def up(
 
     environment = os.environ
     device_host = environment.get("SHOAL_DEVICE_HOST") or "127.0.0.1"
-    plan = system.Plan(
+    plan = plans.Plan(
         state=state.expanduser().absolute(),
         api_host=environment.get("SHOAL_API_HOST") or "127.0.0.1",
         api_port=api_port,
@@ -84,7 +86,7 @@ def up(
         return 0
 
     with _alone(plan.state):
-        system.check_ports(plan)
+        plans.check_ports(plan)
         plan.logs.mkdir(exist_ok=True, mode=0o700)
         if not as_json:
             output.say(f"Starting; the logs are in {plan.logs}.")
@@ -99,6 +101,8 @@ def _alone(state: Path) -> Iterator[None]:
     Raises:
         CliError: `up.state_unusable`, `up.already_running`.
     """
+    import fcntl  # not on Windows, where the other commands run
+
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(state / "up.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -122,7 +126,7 @@ def _alone(state: Path) -> Iterator[None]:
         yield
 
 
-def _tell(plan: "Plan", system: "System", *, as_json: bool) -> None:
+def _tell(plan: Plan, system: "System", *, as_json: bool) -> None:
     from shoal.cli.system import USERNAME
 
     if as_json:
