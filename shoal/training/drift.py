@@ -2,7 +2,8 @@
 
 The population stability index compares the confidences of the last window with the device's own first ones. A global
 reference would alarm on a clean stream whose labels are skewed (42 % of windows in a trial with digits); the device's
-own did not.
+own did not. It is a test with errors of its own: with the defaults 2 of 100 clean streams of 400 samples cross 0.25
+once, and 9 of 100 streams of 1,000 (confidences drawn from Beta(8, 2)).
 """
 
 from collections import deque
