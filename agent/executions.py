@@ -13,7 +13,7 @@ from typing import Any, Final
 from agent.errors import AgentError
 from agent.journal import Journal, Outcome
 from agent.outbox import Outbox
-from shoal.wire.executions import ExecutionKind, ExecutionReport, Offer, ReportState
+from shoal.wire.executions import ExecutionKind, Offer, ReportState
 
 _log: Final = logging.getLogger(__name__)
 _TELL_INTERVAL_S: Final = 1.0
@@ -109,24 +109,12 @@ class Executions:
             return _bad(ReportState.FAILED, "execution.failed", f"{type(error).__name__}: {error}")
 
     def _say_progress(self, offer: Offer, share: float, message: str) -> None:
-        self._report(offer, ReportState.IN_PROGRESS, progress=share, message=message)
+        in_progress = ReportState.IN_PROGRESS
+        self._outbox.report(offer.execution_id, offer.attempt, in_progress, progress=share, message=message)
 
     def _say(self, offer: Offer, outcome: Outcome) -> None:
-        self._report(offer, outcome.state, code=outcome.code, message=outcome.message, result=outcome.result)
-
-    def _report(self, offer: Offer, state: ReportState, **others: Any) -> None:
-        self._outbox.add(
-            "execution",
-            lambda stamp: ExecutionReport(
-                id=stamp.id,
-                session=stamp.session,
-                sequence=stamp.sequence,
-                execution_id=offer.execution_id,
-                attempt=offer.attempt,
-                state=state,
-                **others,
-            ),
-        )
+        told = {"code": outcome.code, "message": outcome.message, "result": outcome.result}
+        self._outbox.report(offer.execution_id, offer.attempt, outcome.state, **told)
 
 
 class _Told:

@@ -5,13 +5,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from agent.identity import Identity
 from agent.journal import Journal
 from agent.link import Link
 from shoal.wire import topics
 from shoal.wire.envelope import Message
+from shoal.wire.executions import ExecutionReport, ReportState
 
 _log: Final = logging.getLogger(__name__)
 
@@ -63,6 +64,21 @@ class Outbox:
         topic = topics.up(self._identity.device_id, channel)
         self._journal.add_message(channel, self._identity.seal(make(self.stamp()), topic))
         self._filled.set()
+
+    def report(self, execution_id: str, attempt: int, state: ReportState, **others: Any) -> None:
+        """Say how an execution stands; `others` are fields of `ExecutionReport`."""
+        self.add(
+            "execution",
+            lambda stamp: ExecutionReport(
+                id=stamp.id,
+                session=stamp.session,
+                sequence=stamp.sequence,
+                execution_id=execution_id,
+                attempt=attempt,
+                state=state,
+                **others,
+            ),
+        )
 
     def wake(self) -> None:
         """Try to publish again, after a session has opened."""

@@ -20,7 +20,7 @@ from agent.journal import HeldSlot, Journal
 from agent.outbox import Outbox
 from agent.steps import Held, Step, StepKind, next_step
 from shoal.wire.devices import ArtifactRef
-from shoal.wire.executions import ExecutionReport, ReportState
+from shoal.wire.executions import ReportState
 from shoal.wire.rollouts import Desired, DesiredVariant, Receipt, Reported, SlotReport, SlotState
 
 _log: Final = logging.getLogger(__name__)
@@ -197,22 +197,8 @@ class Rollouts:
         self._say(variant, ReportState.IN_PROGRESS, share, "", message)
 
     def _say(self, variant: DesiredVariant, state: ReportState, share: float, code: str, message: str) -> None:
-        if not variant.execution_id:
-            return
-        self._outbox.add(
-            "execution",
-            lambda stamp: ExecutionReport(
-                id=stamp.id,
-                session=stamp.session,
-                sequence=stamp.sequence,
-                execution_id=variant.execution_id,
-                attempt=0,
-                state=state,
-                progress=share,
-                code=code,
-                message=message,
-            ),
-        )
+        if variant.execution_id:  # a step travels in the desired document, which knows no attempts
+            self._outbox.report(variant.execution_id, 0, state, progress=share, code=code, message=message)
 
     def _send_receipt(self, slot: str, variant: DesiredVariant, loaded: Loaded, *, is_fallback: bool) -> None:
         self._outbox.add(

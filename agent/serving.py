@@ -17,7 +17,6 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,66 +28,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from agent import VERSION
+from agent import VERSION, open_inference
+from agent.monitors import Watch, confidences
 from shoal.runtimes import available_runtimes, load_runtime
 from shoal.runtimes.golden import check_golden
-from shoal.runtimes.model import BadModel, LoadedModel, Tensor, TensorSpec
-from shoal.training.drift import PopulationStability
+from shoal.runtimes.model import BadModel, LoadedModel, Tensor
 from shoal.wire.incremental import DriftMonitor
 
 MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
 _LENGTH: Final = struct.Struct(">I")
 _LATENCIES: Final = 1000  # samples that the percentiles are taken of
-_HEADER_LENGTH: Final = "Inference-Header-Content-Length"
-
-
-class InferInput(msgspec.Struct):
-    """An input of a request; `data` is absent where the tensor follows in binary."""
-
-    name: str
-    shape: list[int]
-    datatype: str
-    data: Any = None
-    parameters: dict[str, Any] = {}
-
-
-class InferOutput(msgspec.Struct):
-    """An output that the client asks for."""
-
-    name: str
-    parameters: dict[str, Any] = {}
-
-
-class InferRequest(msgspec.Struct):
-    """The body of `POST .../infer`."""
-
-    inputs: list[InferInput]
-    id: str = ""
-    outputs: list[InferOutput] = []
-    parameters: dict[str, Any] = {}
-
-
-class Watch:
-    """A monitor's eye on a loaded variant: it says once that the threshold was crossed."""
-
-    def __init__(self, monitor: DriftMonitor) -> None:
-        self.monitor = monitor
-        self.crossing: dict[str, Any] | None = None
-        self._stability = PopulationStability(
-            reference_samples=monitor.reference_samples, window=monitor.window, bins=monitor.bins
-        )
-
-    def look(self, confidence: float, samples: int) -> None:
-        """Take one inference's confidence; `samples` counts it among all since the version was loaded."""
-        index = self._stability.update(confidence)
-        if index is not None and index > self.monitor.threshold and self.crossing is None:
-            self.crossing = {
-                "policy_id": self.monitor.policy_id,
-                "model": self.monitor.model,
-                "samples": samples,
-                "population_stability_index": index,
-                "at": datetime.now(UTC).isoformat(),
-            }
 
 
 class Served:
@@ -250,22 +199,21 @@ class Server:
                 "name": served.model,
                 "versions": [str(served.version)],
                 "platform": "shoal",
-                "inputs": [_described(served.loaded.input)],
-                "outputs": [{**_described(served.loaded.output), "parameters": labels}],
+                "inputs": [open_inference.describe(served.loaded.input)],
+                "outputs": [{**open_inference.describe(served.loaded.output), "parameters": labels}],
             }
         )
 
     async def _infer(self, request: Request) -> Response:
         served = self._find(request)
         body = await _body(request)
-        header_bytes = int(request.headers.get(_HEADER_LENGTH, len(body)))
-        try:
-            asked = msgspec.json.decode(body[:header_bytes], type=InferRequest)
-        except msgspec.DecodeError as error:
-            raise BadModel("request.malformed", f"Not an inference request: {error}") from error
-        batch = _tensor(asked, body[header_bytes:], served.loaded.input)
+        asked, binary = open_inference.parse_request(body, request.headers.get(open_inference.HEADER_LENGTH))
+        batch = open_inference.tensor_of(asked, binary, served.loaded.input)
         output = served.infer(batch)
-        return _answer(served, asked, output)
+        content, media_type, headers = open_inference.answer(
+            asked, output, model=served.model, version=served.version, spec=served.loaded.output
+        )
+        return Response(content, media_type=media_type, headers=headers)
 
     def _find(self, request: Request) -> Served:
         served = self._served.get(request.path_params["model"])
@@ -292,60 +240,6 @@ async def _body(request: Request) -> bytes:
         if len(body) > MAX_REQUEST_BYTES:
             raise BadModel("request.too_large", f"A request has at most {MAX_REQUEST_BYTES} bytes.")
     return bytes(body)
-
-
-def _tensor(asked: InferRequest, binary: bytes, spec: TensorSpec) -> Tensor:
-    if len(asked.inputs) != 1 or asked.inputs[0].name != spec.name or asked.inputs[0].datatype != spec.datatype:
-        raise BadModel("input.unknown", f"The one input is {spec.name}, {spec.datatype}.")
-    tensor = asked.inputs[0]
-    size = tensor.parameters.get("binary_data_size")
-    try:
-        if size is None:
-            flat = np.asarray(tensor.data, dtype=np.float32)
-        elif size != len(binary):
-            raise BadModel("input.bad_size", f"{len(binary)} bytes of tensors came, announced were {size}.")
-        else:
-            flat = np.frombuffer(binary, dtype="<f4")
-        return np.asarray(flat.reshape(tensor.shape), dtype=np.float32)
-    except (ValueError, TypeError) as error:
-        raise BadModel("input.bad_shape", f"The data does not make a tensor of shape {tensor.shape}.") from error
-
-
-def _answer(served: Served, asked: InferRequest, output: Tensor) -> Response:
-    described: dict[str, Any] = {
-        "name": served.loaded.output.name,
-        "datatype": served.loaded.output.datatype,
-        "shape": list(output.shape),
-    }
-    answer = {"model_name": served.model, "model_version": str(served.version), "id": asked.id, "outputs": [described]}
-    wants_binary = bool(asked.parameters.get("binary_data_output")) or any(
-        wanted.parameters.get("binary_data") for wanted in asked.outputs
-    )
-    if not wants_binary:
-        described["data"] = output.ravel().tolist()
-        return Response(msgspec.json.encode(answer), media_type="application/json")
-    raw = np.ascontiguousarray(output, dtype="<f4").tobytes()
-    described["parameters"] = {"binary_data_size": len(raw)}
-    header = msgspec.json.encode(answer)
-    return Response(header + raw, media_type="application/octet-stream", headers={_HEADER_LENGTH: str(len(header))})
-
-
-def confidences(logits: Tensor) -> list[float]:
-    """Give the largest softmax probability of each sample.
-
-    Args:
-        logits: [samples, classes].
-
-    >>> confidences(np.array([[0.0, 0.0], [100.0, 0.0]], np.float32))
-    [0.5, 1.0]
-    """
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    most: list[float] = (1 / shifted.sum(axis=1)).tolist()
-    return most
-
-
-def _described(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
 
 
 def _refused(_request: Request, error: Exception) -> Response:

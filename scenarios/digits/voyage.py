@@ -9,7 +9,6 @@ from subprocess import Popen
 from typing import Any, Final, Self, TypeVar
 
 import numpy as np
-from shoal.training.dataset import write_shard
 
 from scenarios import fleet
 from scenarios.digits import plan, report
@@ -35,6 +34,7 @@ from shoal.schemas.federated import FederatedRun, FederatedRunRequest, TrainingS
 from shoal.schemas.incremental import IncrementalUpdate, LearningSettings, PolicyRequest
 from shoal.schemas.jobs import CompressionRequest, Job, RecipeRequest
 from shoal.schemas.rollouts import Rollout, RolloutRequest
+from shoal.training.dataset import write_shard
 from shoal.wire.tensors import encode_tensors
 
 T = TypeVar("T")

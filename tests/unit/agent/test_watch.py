@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agent.serving import Watch
+from agent.monitors import Watch
 from shoal.wire.incremental import DriftMonitor
 
 MONITOR = DriftMonitor(policy_id="p", model="digits")
