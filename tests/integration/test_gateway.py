@@ -10,6 +10,8 @@ from sqlalchemy import select
 from controller.artifacts.tables import ArtifactRow, ModelRow, VariantRow, VersionRow
 from controller.db import utc_now
 from controller.devices.tables import DeviceRow, ReceiptRow
+from controller.errors import Invalid
+from controller.executions.tables import ExecutionRow
 from controller.observe import RefusalRow
 from controller.rollouts import service as rollouts
 from controller.rollouts.tables import RolloutRow
@@ -115,7 +117,7 @@ def test_sender_when_unknown_then_is_counted(office: Office, device: Device, bro
     assert refusals(office) == ({} if broker.has_access_list else {("", "device.unknown"): 1})
 
 
-def start_rollout(office: Office, device: Device) -> str:
+def start_rollout(office: Office, device: Device, *, runtime: str = "onnxruntime") -> str:
     with office.database.transaction() as session:
         for sha256 in SHA.values():
             session.add(ArtifactRow(sha256=sha256, size_bytes=10, created_at=utc_now(), created_by="t"))
@@ -139,7 +141,7 @@ def start_rollout(office: Office, device: Device) -> str:
                 version_id=version.id,
                 recipe="fp32",
                 recipe_spec={},
-                runtime="onnxruntime",
+                runtime=runtime,
                 sha256=SHA["fp32"],
                 golden_sha256=SHA["golden"],
                 size_bytes=10,
@@ -237,3 +239,15 @@ def test_rollout_when_device_was_away_then_goes_on_at_its_birth(office: Office, 
     device.birth()
     device.say("reported", receipt_for(next_version(device)))
     wait_for(lambda: state_of(office, rollout_id) == "succeeded")
+
+
+def test_rollout_when_no_variant_fits_the_device_then_is_refused_by_name_and_changes_nothing(
+    office: Office, device: Device
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        start_rollout(office, device, runtime="openvino")
+    assert caught.value.code == "rollout.no_fitting_variant"
+    assert device.id in caught.value.message
+    with office.database.reading() as session:
+        assert session.scalars(select(RolloutRow)).all() == []
+        assert session.scalars(select(ExecutionRow)).all() == []
