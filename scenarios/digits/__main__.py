@@ -11,8 +11,9 @@ from rich.console import Console
 
 from scenarios import fleet, stage
 from scenarios.digits import report as reports
+from scenarios.digits.controls import Controls
 from scenarios.digits.report import Report
-from scenarios.digits.voyage import STEPS, Voyage
+from scenarios.digits.voyage import STEPS, rest, sail
 from scenarios.errors import StepFailed
 from scenarios.stage import Stage
 from shoal.client import ApiError, Client, Unreachable
@@ -33,7 +34,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        _sail(options, console)
+        _voyage(options, console)
     except KeyboardInterrupt:
         console.print("\nStopped; nothing of the demo is left running.")
         return 130
@@ -45,7 +46,7 @@ def main() -> int:
     return 0
 
 
-def _sail(options: argparse.Namespace, console: Console) -> None:
+def _voyage(options: argparse.Namespace, console: Console) -> None:
     start = time.monotonic()
     state = options.out.absolute() / "state"
     report = Report()
@@ -62,11 +63,11 @@ def _sail(options: argparse.Namespace, console: Console) -> None:
         with Client(address.api_url) as anonymous:
             token = anonymous.tokens.create(address.username, address.password, name="demo").token
         client = opened.enter_context(Client(address.api_url, token))
-        voyage = opened.enter_context(
-            Voyage(client=client, stage=show, report=report, address=address, state=state, seed=options.seed)
+        controls = opened.enter_context(
+            Controls(client=client, stage=show, report=report, address=address, state=state, seed=options.seed)
         )
         try:
-            voyage.sail()
+            sail(controls)
         finally:
             report.duration_s = round(time.monotonic() - start, 1)
             report.write(options.out / "report.json")
@@ -78,7 +79,7 @@ def _sail(options: argparse.Namespace, console: Console) -> None:
                 f"({address.username} / {address.password}); Ctrl-C ends it.",
                 highlight=False,
             )
-            voyage.rest()
+            rest(controls)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenarios.digits import plan
-from scenarios.digits.data import Samples
+from scenarios.digits.controls import Controls
+from scenarios.digits.data import CLASSES, Samples
+from scenarios.digits.report import require
 from scenarios.errors import StepFailed
 from shoal.client import Client
 from shoal.schemas.inference import InferInput, InferRequest
@@ -65,6 +67,35 @@ def ask_controller(client: Client, version: int, variant: str, samples: Samples)
         samples,
         lambda body: client.inference.infer(plan.MODEL, version, body, variant=variant).outputs[0]["data"],
         lambda _: None,
+    )
+
+
+def serve(controls: Controls, version: int) -> None:
+    """Ask every device, and the controller for the same variant; compare what they say and how long it takes."""
+    samples = controls.split.heldout.take(np.arange(plan.REQUESTS))
+    local = []
+    with controls.stage.bar("asking the devices") as show:
+        for number, device in enumerate(controls.devices):
+            door = Device(device.facts["inference_url"])
+            controls.opened.callback(door.close)
+            done = number / len(controls.devices)
+            answered = door.ask(samples, lambda share, done=done: show(done + share / len(controls.devices), ""))  # type: ignore[misc]
+            local.append(answered)
+    variants = {variant.id: variant for variant in controls.client.models.list_variants(plan.MODEL, version).items}
+    served = controls.client.devices.show(controls.devices[0].id).slots
+    variant = variants[next(slot.variant_id for slot in served if slot.state == "serving")]
+    ask_controller(controls.client, version, variant.id, samples.take(np.arange(5)))  # the first starts the runner
+    central = ask_controller(controls.client, version, variant.id, samples)
+    accuracy = float(np.mean([answered.accuracy for answered in local]))
+    controls.report.inference = {
+        "accuracy": accuracy,
+        "local_p50_ms": local[0].p50_ms,
+        "via_controller_p50_ms": central.p50_ms,
+    }
+    require(accuracy > 1 / CLASSES, f"The devices answer {accuracy:.1%} right, no better than chance.")
+    controls.stage.say(
+        f"{len(local) * len(samples)} requests, {accuracy:.1%} right; median {local[0].p50_ms:.2f} ms on the "
+        f"device, {central.p50_ms:.2f} ms through the controller ({variant.recipe} on {variant.runtime} both times)"
     )
 
 
