@@ -60,7 +60,7 @@ class Controller:
             stderr=self._log,
             text=True,
         )
-        wait_for(lambda: is_listening(self.device_port))
+        wait_for(lambda: is_listening(self.device_port) and is_listening(self.api_port))
 
     def kill(self) -> None:
         self.process.kill()
