@@ -10,8 +10,8 @@ from shoal.wire.tensors import encode_tensors
 WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0.5]], np.float32)
 
 
-def linear_onnx(weights: NDArray[np.float32] = WEIGHTS, *, inputs: int = 1) -> bytes:
-    """An ONNX file: `output = input @ weights`, batch axis dynamic."""
+def linear_onnx(weights: NDArray[np.float32] = WEIGHTS, *, inputs: int = 1, padding_bytes: int = 0) -> bytes:
+    """An ONNX file: `output = input @ weights`, batch axis dynamic; padded by a tensor that nothing reads."""
     rows, columns = weights.shape
     named = [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", rows])]
     named += [helper.make_tensor_value_info(f"more{i}", TensorProto.FLOAT, [1]) for i in range(1, inputs)]
@@ -23,7 +23,10 @@ def linear_onnx(weights: NDArray[np.float32] = WEIGHTS, *, inputs: int = 1) -> b
         "linear",
         named,
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", columns])],
-        [numpy_helper.from_array(weights, "w")],
+        [
+            numpy_helper.from_array(weights, "w"),
+            *([numpy_helper.from_array(np.zeros(padding_bytes, np.uint8), "padding")] if padding_bytes else []),
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)

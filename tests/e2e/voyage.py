@@ -84,9 +84,16 @@ class Controller:
         token: str = answer.json()["token"]
         return token
 
-    def new_version(self, weights: NDArray[np.float32] = WEIGHTS, *, golden: bytes = b"", claimed: str = "") -> int:
+    def new_version(
+        self,
+        weights: NDArray[np.float32] = WEIGHTS,
+        *,
+        golden: bytes = b"",
+        claimed: str = "",
+        padding_bytes: int = 0,
+    ) -> int:
         """Put a version with one variant into the registry, as a compression would."""
-        model = linear_onnx(weights)
+        model = linear_onnx(weights, padding_bytes=padding_bytes)
         with self.database.transaction() as session:
             named = {"created_at": utc_now(), "created_by": "test"}
             if session.get(ModelRow, "linear") is None:
