@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         ("api", "serve the operators' door"),
         ("gateway", "serve the devices' doors: HTTPS and MQTT"),
         ("scheduler", "watch timers and run jobs"),
-        ("all", "all of these in one process; migrates an embedded database"),
+        ("all", "all of these in one process; brings the tables up to date first"),
         ("migrate", "bring the database's tables up to date"),
     ):
         roles.add_parser(name, help=text)

@@ -156,12 +156,16 @@ def run(role: Role, settings: Settings) -> None:
 
 
 def prepare_database(database: Database, *, may_migrate: bool) -> None:
-    """Apply the migrations to an embedded database; refuse another one that lacks them.
+    """Apply the migrations, or refuse a database that lacks them.
+
+    Args:
+        may_migrate: Whether this process has the database to itself, as `all` has; apart from it, roles start in any
+            order and number, and `python -m controller migrate` comes first.
 
     Raises:
         Unavailable: `database.not_migrated`.
     """
-    if may_migrate and database.is_sqlite:
+    if may_migrate:
         migrate.upgrade(database)
     elif not migrate.is_current(database):
         raise Unavailable(

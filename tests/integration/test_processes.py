@@ -35,10 +35,12 @@ def outcome(*arguments: str, settings: dict[str, str]) -> tuple[int, str]:
 class Running:
     """A controller with all roles."""
 
-    def __init__(self, broker: BrokerAt) -> None:
+    def __init__(self, broker: BrokerAt, **more: object) -> None:
         self.api_port, self.device_port = free_port(), free_port()
         self.state = broker.state
-        settings = environment(self.state, api_port=self.api_port, device_port=self.device_port, broker_url=broker.url)
+        settings = environment(
+            self.state, api_port=self.api_port, device_port=self.device_port, broker_url=broker.url, **more
+        )
         self.process = subprocess.Popen(
             [sys.executable, "-m", "controller", "all"],
             env=settings,
@@ -72,6 +74,18 @@ def test_all_when_started_then_both_doors_answer_and_a_signal_ends_it(running: R
     output, _ = running.process.communicate(timeout=20)
     assert running.process.returncode == 0
     assert re.fullmatch(r"SHOAL_ADMIN_PASSWORD \S{12,}\n", output)
+
+
+def test_all_when_its_postgresql_is_empty_then_makes_the_tables(iotcore: BrokerAt, postgresql_url: str) -> None:
+    database = Database(postgresql_url)
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+    running = Running(iotcore, database_url=postgresql_url)
+    assert running.http.request("GET", f"http://127.0.0.1:{running.api_port}/v1/health").status == 200
+    assert migrate.is_current(database)
+    running.close()
+    database.close()
 
 
 def test_all_when_a_port_is_in_use_then_says_so_and_ends_with_1(tmp_path: Path) -> None:
