@@ -171,6 +171,9 @@ def _change_root(options: Options) -> None:
     root, inbox = Path(options.folder) / "root", Path(options.folder) / "inbox"
     _mount("none", "/", "", _MS_REC | _MS_PRIVATE)
     _mount("tmpfs", str(root), "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=755")
+    # Before what is shown: Python or Shoal's code may lie below the machine's /tmp.
+    (root / "tmp").mkdir()
+    _mount("tmpfs", str(root / "tmp"), "tmpfs", _MS_NOSUID | _MS_NODEV, f"size={options.scratch_bytes},mode=1777")
     shown: list[Path] = []
     for path in _visible():
         if not any(path.is_relative_to(other) for other in shown):
@@ -187,8 +190,6 @@ def _change_root(options: Options) -> None:
     (root / "proc").mkdir()
     with suppress(OSError):  # a container may forbid it; then there is none, which hides more
         _mount("proc", str(root / "proc"), "proc", _MS_NOSUID | _MS_NODEV)
-    (root / "tmp").mkdir()
-    _mount("tmpfs", str(root / "tmp"), "tmpfs", _MS_NOSUID | _MS_NODEV, f"size={options.scratch_bytes},mode=1777")
     if not any(inbox.is_relative_to(path) for path in shown):
         _show(inbox, root)
     os.chdir(root)
