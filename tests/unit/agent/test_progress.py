@@ -15,6 +15,10 @@ from shoal.wire.executions import ExecutionKind, ExecutionReport, Offer, ReportS
 
 ROUND = ExecutionKind.FEDERATED_ROUND
 
+# Seconds since the step before, exact in binary, and the share that is told then. Of those that tell 0.4 only the
+# fourth comes 20 s after the first.
+STEPS = [(0.875, 0.1), (0.125, 0.2), (0.875, 0.3), (0.125, 0.4), (10.0, 0.4), (9.875, 0.4), (0.125, 0.4), (0.5, 0.4)]
+
 
 class Clock:
     """Stands where it is set."""
@@ -71,7 +75,7 @@ def test_progress_when_told_often_then_is_said_once_a_second_and_the_same_again_
     monkeypatch.setattr("agent.executions.time", clock)
 
     async def work(_offer: Offer, tell: Tell) -> dict[str, Any]:
-        for after_s, share in ((0.9, 0.1), (0.1, 0.2), (0.9, 0.3), (0.1, 0.4), (19.9, 0.4), (0.1, 0.4), (0.5, 0.4)):
+        for after_s, share in STEPS:
             clock.now_s += after_s
             tell(share, "training")
         return {}
