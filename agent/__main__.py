@@ -6,16 +6,11 @@ import json
 import logging
 import os
 import sys
-from typing import Any
 
-import msgspec
-
-from agent import VERSION, memory
+from agent import memory, status
 from agent.app import Agent, enroll, only_one
 from agent.errors import AgentError
-from agent.facts import offered_runtimes
 from agent.identity import Identity
-from agent.journal import Journal
 from agent.settings import Settings
 
 
@@ -31,7 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
         settings = Settings.from_environment()
         logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         if options.command == "status":
-            _show(_status(settings), as_json=options.json)
+            found = status.read(settings)
+            sys.stdout.write(json.dumps(found, indent=2) + "\n" if options.json else status.screen(found))
         else:
             with only_one(settings):
                 asyncio.run(_work(settings, enroll_only=options.command == "enroll"))
@@ -56,41 +52,6 @@ async def _work(settings: Settings, *, enroll_only: bool) -> None:
     if not enroll_only:
         memory.use_one_arena()
         await Agent(settings, identity).run()
-
-
-def _status(settings: Settings) -> dict[str, Any]:
-    status: dict[str, Any] = {"agent_version": VERSION, "state_folder": str(settings.state), "enrolled": False}
-    if not (settings.state / "device.key").exists():
-        return status
-    identity = Identity.open(settings.state)
-    if identity.enrolled is None:
-        return status
-    journal = Journal(settings.state / "journal.db")
-    status |= {
-        "enrolled": True,
-        "device_id": identity.device_id,
-        "controller_url": identity.enrolled.controller_url,
-        "certificate_expires_at": identity.certificate_expires_at(),
-        "runtimes": offered_runtimes(settings),
-        "sessions": int(journal.get("session") or b"0"),
-        "messages_waiting": len(journal.messages(limit=10_000)),
-        "slots": [msgspec.to_builtins(slot) for slot in journal.slots()],
-    }
-    journal.close()
-    return status
-
-
-def _show(status: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(status, indent=2) + "\n")
-        return
-    for name, value in status.items():
-        if name != "slots":
-            sys.stdout.write(f"{name.replace('_', ' '):24} {value}\n")
-    for slot in status.get("slots", []):
-        variant = slot["variant"]
-        what = f"{variant['model']}/{variant['version']} {variant['recipe']} on {variant['runtime']}"
-        sys.stdout.write(f"{'slot ' + slot['slot']:24} {slot['state']:12} {what} {slot['message']}\n".rstrip() + "\n")
 
 
 if __name__ == "__main__":

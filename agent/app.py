@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from agent import VERSION, door, facts, telemetry
+from agent import VERSION, door, facts, status, telemetry
 from agent.artifacts import ArtifactStore
 from agent.door import Door
 from agent.errors import AgentError
@@ -89,10 +89,13 @@ class Agent:
                 ("serving", self._watch_serving()),
                 ("monitors", self._incremental.watch()),
                 ("telemetry", self._tell()),
+                ("status", status.keep_told(self._settings, self._live)),
             )
         ]
         self._supervisor.wake()
         self._executions.resume()
+        if not self._executions.open_ids():
+            self._learning.forget()
         stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
             done, _ = await asyncio.wait([stopping, *parts], return_when=asyncio.FIRST_COMPLETED)
@@ -190,6 +193,16 @@ class Agent:
             inference=self._inference,
             link=self._link,
             interval_s=self._settings.telemetry_interval_s,
+        )
+
+    def _live(self) -> status.Live:
+        return status.Live(
+            pid=os.getpid(),
+            boot_id=self._boot_id,
+            is_connected=self._link.is_connected,
+            last_error=self._link.last_error,
+            progress=self._executions.progress(),
+            monitors=self._incremental.watched,
         )
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:

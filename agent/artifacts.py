@@ -6,6 +6,7 @@ Trusted only because a signed message named their digest: a file gets its name a
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,8 @@ class ArtifactStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._guard = threading.Lock()
+        self._fetching: dict[str, threading.Lock] = {}  # by digest: two executions may want the same one at once
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def path(self, sha256: str) -> Path:
@@ -38,9 +41,26 @@ class ArtifactStore:
             AgentError: `artifact.digest_mismatch`, `artifact.too_large`, `artifact.no_space`, or the door's.
         """
         path = self.path(ref.sha256)
-        if path.exists():
-            return path
-        part = path.with_suffix(".part")
+        with self._guard:
+            turn = self._fetching.setdefault(ref.sha256, threading.Lock())
+        with turn:
+            if not path.exists():
+                part = path.with_suffix(".part")
+                self._complete(part, ref, door, progress)
+                part.replace(path)
+                progress(1.0)
+        return path
+
+    def forget_unnamed(self, named: Collection[str]) -> None:
+        """Drop what nothing names any more, half-fetched files too."""
+        for path in self._folder.iterdir():
+            if path.stem not in named:
+                path.unlink(missing_ok=True)
+        with self._guard:
+            self._fetching = {name: turn for name, turn in self._fetching.items() if name in named or turn.locked()}
+
+    def _complete(self, part: Path, ref: ArtifactRef, door: Door, progress: Callable[[float], None]) -> None:
+        """Fetch what is missing of a half-fetched file, or all of it if the half is damaged."""
         have = part.stat().st_size if part.exists() else 0
         if have > ref.size_bytes:
             part.unlink()
@@ -49,15 +69,15 @@ class ArtifactStore:
             raise AgentError("artifact.no_space", f"There is no room for {ref.size_bytes} bytes on this device.")
         if have < ref.size_bytes:
             self._append(part, ref, have, door, progress)
-        self._take(part, path, ref)
-        progress(1.0)
-        return path
-
-    def forget_unnamed(self, named: Collection[str]) -> None:
-        """Drop what nothing names any more, half-fetched files too."""
-        for path in self._folder.iterdir():
-            if path.stem not in named:
-                path.unlink()
+        found = _digest(part)
+        if found != ref.sha256 and have:  # a power cut can leave a file whose end was never written
+            part.unlink()
+            self._append(part, ref, 0, door, progress)
+            found = _digest(part)
+        if found != ref.sha256:
+            part.unlink()
+            message = f"The bytes have sha256 {found}, wanted is {ref.sha256}."
+            raise AgentError("artifact.digest_mismatch", message, is_final=True)
 
     def _append(self, part: Path, ref: ArtifactRef, have: int, door: Door, progress: Callable[[float], None]) -> None:
         try:
@@ -77,13 +97,7 @@ class ArtifactStore:
         if have < ref.size_bytes:
             raise AgentError("controller.unreachable", "The controller broke the download off.")
 
-    @staticmethod
-    def _take(part: Path, path: Path, ref: ArtifactRef) -> None:
-        with part.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != ref.sha256:
-            part.unlink()
-            raise AgentError(
-                "artifact.digest_mismatch", f"The bytes have sha256 {found}, wanted is {ref.sha256}.", is_final=True
-            )
-        part.replace(path)
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,9 +5,10 @@ answered from the journal, never done twice; whatever the work does, it ends in 
 """
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from agent.errors import AgentError
@@ -36,6 +37,7 @@ class Executions:
         self._outbox = outbox
         self._work = work
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._told: dict[str, _Told] = {}
 
     def take(self, offer: Offer) -> None:
         """Take an offer, or answer one that is known."""
@@ -67,6 +69,10 @@ class Executions:
         """Give the executions that are being worked on."""
         return [offer.execution_id for offer in self._journal.open_offers()]
 
+    def progress(self) -> dict[str, tuple[float, str]]:
+        """Give how far each is that is being worked on: 0..1, and in words."""
+        return {execution_id: told.now for execution_id, told in self._told.items()}
+
     async def close(self) -> None:
         """Stop working; what is open stays in the journal."""
         tasks = list(self._tasks.values())
@@ -93,11 +99,9 @@ class Executions:
         work = self._work.get(offer.type)
         if work is None:
             return _bad(ReportState.REJECTED, "execution.unsupported", f"This agent does no {offer.type.value}.")
-        told = _Told(lambda share, message: self._say_progress(offer, share, message))
-        told.tell(0.0, "accepted")
         try:
-            async with asyncio.timeout(offer.timeout_s):
-                return Outcome(state=ReportState.SUCCEEDED, result=await work(offer, told.tell))
+            async with asyncio.timeout(offer.timeout_s), self._telling(offer) as tell:
+                return Outcome(state=ReportState.SUCCEEDED, result=await work(offer, tell))
         except NeverDone as error:
             return _bad(ReportState.REJECTED, error.code, str(error))
         except AgentError as error:
@@ -107,6 +111,20 @@ class Executions:
         except Exception as error:  # the loop's edge: an execution that fails unexpectedly must not stay open for ever
             _log.exception("%s %s failed", offer.type.value, offer.execution_id)
             return _bad(ReportState.FAILED, "execution.failed", f"{type(error).__name__}: {error}")
+
+    @contextlib.asynccontextmanager
+    async def _telling(self, offer: Offer) -> AsyncIterator[Tell]:
+        """Report progress, and that the device is still at it where the work has nothing new to say."""
+        told = _Told(lambda share, message: self._say_progress(offer, share, message))
+        told.tell(0.0, "accepted")
+        self._told[offer.execution_id] = told
+        beating = asyncio.get_running_loop().create_task(told.beat())
+        try:
+            yield told.tell
+        finally:
+            beating.cancel()
+            if self._told.get(offer.execution_id) is told:
+                del self._told[offer.execution_id]
 
     def _say_progress(self, offer: Offer, share: float, message: str) -> None:
         in_progress = ReportState.IN_PROGRESS
@@ -122,15 +140,23 @@ class _Told:
 
     def __init__(self, say: Tell) -> None:
         self._say = say
-        self._at = -_HEARTBEAT_S
-        self._last = (-1.0, "")
+        self._said_at = -_HEARTBEAT_S
+        self._said = (-1.0, "")
+        self.now = (0.0, "")
 
     def tell(self, share: float, message: str) -> None:
         """Say how far it is, 0..1."""
-        interval_s = _HEARTBEAT_S if (share, message) == self._last else _TELL_INTERVAL_S
-        if time.monotonic() - self._at >= interval_s:
-            self._at, self._last = time.monotonic(), (share, message)
+        self.now = (share, message)
+        interval_s = _HEARTBEAT_S if self.now == self._said else _TELL_INTERVAL_S
+        if time.monotonic() - self._said_at >= interval_s:
+            self._said_at, self._said = time.monotonic(), self.now
             self._say(share, message)
+
+    async def beat(self) -> None:
+        """Say it again whenever nothing was said for long, until canceled: an epoch may take minutes."""
+        while True:
+            await asyncio.sleep(self._said_at + _HEARTBEAT_S - time.monotonic())
+            self.tell(*self.now)
 
 
 def _bad(state: ReportState, code: str, message: str) -> Outcome:

@@ -7,7 +7,7 @@ import msgspec
 
 from agent.errors import AgentError
 from agent.executions import NeverDone, Tell
-from agent.inference import Crossing, Inference
+from agent.inference import Crossing, Inference, Watched
 from agent.learning import Learning, read_spec
 from agent.outbox import Outbox
 from shoal.wire.executions import Offer
@@ -25,19 +25,19 @@ class Incremental:
         self._inference = inference
         self._outbox = outbox
         self._told: set[tuple[str, int, str]] = set()
+        self.watched: list[Watched] = []  # as of the last look
 
     async def watch(self) -> None:
         """Turn each crossing into signed evidence, once, until canceled."""
         while True:
             await asyncio.sleep(_LOOK_INTERVAL_S)
-            if not self._inference.monitors:
-                continue
             try:
-                crossings = await self._inference.crossings()
+                self.watched = await self._inference.watched() if self._inference.monitors else []
             except AgentError:
                 continue  # the serving process ended; the next one begins to watch anew
-            for crossing in crossings:
-                self._say(crossing)
+            for one in self.watched:
+                if one.crossing is not None:
+                    self._say(one, one.crossing)
 
     async def update(self, offer: Offer, tell: Tell) -> dict[str, Any]:
         """Wait for new samples and learn them; gives the `IncrementalUpdateResult`.
@@ -90,8 +90,8 @@ class Incremental:
                 return
             await asyncio.sleep(_LOOK_INTERVAL_S)
 
-    def _say(self, crossing: Crossing) -> None:
-        known = (crossing.policy_id, crossing.version, crossing.at)
+    def _say(self, watched: Watched, crossing: Crossing) -> None:
+        known = (watched.policy_id, watched.version, crossing.at)
         if known in self._told:
             return
         self._outbox.add(
@@ -100,9 +100,9 @@ class Incremental:
                 id=stamp.id,
                 session=stamp.session,
                 sequence=stamp.sequence,
-                policy_id=crossing.policy_id,
-                model=crossing.model,
-                version=crossing.version,
+                policy_id=watched.policy_id,
+                model=watched.model,
+                version=watched.version,
                 samples=crossing.samples,
                 population_stability_index=crossing.population_stability_index,
                 drift_detected=True,

@@ -38,7 +38,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Crossing(msgspec.Struct, frozen=True, kw_only=True):
-    """A monitor that crossed its threshold.
+    """The inference that made a monitor cross its threshold.
 
     Attributes:
         samples: Inferences since the version was loaded, this one included.
@@ -46,12 +46,27 @@ class Crossing(msgspec.Struct, frozen=True, kw_only=True):
         at: The device's wall clock, ISO 8601 UTC.
     """
 
+    samples: int
+    population_stability_index: float
+    at: str
+
+
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """How a monitor of a model that serves stands.
+
+    Attributes:
+        samples: Inferences since the version was loaded.
+        population_stability_index: Of the last window; None until reference and window are full.
+        crossing: The first one of this version.
+    """
+
     policy_id: str
     model: str
     version: int
     samples: int
-    population_stability_index: float
-    at: str
+    population_stability_index: float | None
+    threshold: float
+    crossing: Crossing | None
 
 
 class Inference:
@@ -103,11 +118,11 @@ class Inference:
         if self._child is not None and self._child.is_running:
             await self._tell_monitors(self._child)
 
-    async def crossings(self) -> list[Crossing]:
-        """Give the monitors that have crossed their threshold since the version they watch was loaded."""
+    async def watched(self) -> list[Watched]:
+        """Give how the monitors stand; none while the process does not run."""
         if self._child is None or not self._child.is_running:
             return []
-        return msgspec.convert((await self._child.ask("crossings", timeout_s=10))["crossings"], list[Crossing])
+        return msgspec.convert((await self._child.ask("monitors", timeout_s=10))["monitors"], list[Watched])
 
     async def figures(self) -> list[dict[str, Any]]:
         """Give the counts of the models that serve; none while the process does not run."""

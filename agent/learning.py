@@ -37,7 +37,7 @@ class Learning:
         self._door = door
         self._store = ArtifactStore(folder)
         self._child: Child | None = None
-        self._starting = asyncio.Lock()
+        self._asking = asyncio.Lock()  # who waits here is not concerned when the process ends in another's work
         self._used: dict[str, set[str]] = {}  # execution -> digests that it needs
         self._cooling: asyncio.Task[None] | None = None
 
@@ -99,13 +99,18 @@ class Learning:
             NeverDone: The local data cannot be used.
             AgentError: What the process says, or `process.crashed`.
         """
-        child = await self._running()
         try:
-            return await child.ask(op, timeout_s=_TRAINING_TIMEOUT_S, on_progress=on_progress, **arguments)
+            async with self._asking:
+                child = await self._running()
+                return await child.ask(op, timeout_s=_TRAINING_TIMEOUT_S, on_progress=on_progress, **arguments)
         except AgentError as error:
             if error.code in _FOR_EVER:
                 raise NeverDone(error.code, str(error)) from error
             raise
+
+    def forget(self) -> None:
+        """Drop all files: nothing is open, and whatever a kill left is of no use."""
+        self._store.forget_unnamed(())
 
     async def close(self) -> None:
         """End the process; half-fetched files stay for the next start."""
@@ -114,21 +119,22 @@ class Learning:
         await self._end()
 
     async def _running(self) -> Child:
-        async with self._starting:
-            if self._child is None or not self._child.is_running:
-                self._child = Child("agent.training")
-                await self._child.start()
-            return self._child
+        if self._child is None or not self._child.is_running:
+            self._child = Child("agent.training")
+            await self._child.start()
+        return self._child
 
     async def _cool(self, after_s: float) -> None:
         await asyncio.sleep(after_s)
         await self._end()
-        self._store.forget_unnamed(())
+        self.forget()
 
     async def _end(self) -> None:
-        child, self._child = self._child, None
+        child = self._child
         if child is not None:
             await child.stop()
+            if self._child is child:
+                self._child = None
 
 
 def read_spec(offer: Offer, kind: type[Spec]) -> Spec:

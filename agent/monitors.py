@@ -15,6 +15,8 @@ class Watch:
 
     def __init__(self, monitor: DriftMonitor) -> None:
         self.monitor = monitor
+        self.samples = 0
+        self.index: float | None = None
         self.crossing: dict[str, Any] | None = None
         self._stability = PopulationStability(
             reference_samples=monitor.reference_samples, window=monitor.window, bins=monitor.bins
@@ -22,15 +24,22 @@ class Watch:
 
     def look(self, confidence: float, samples: int) -> None:
         """Take one inference's confidence; `samples` counts it among all since the version was loaded."""
-        index = self._stability.update(confidence)
-        if index is not None and index > self.monitor.threshold and self.crossing is None:
-            self.crossing = {
-                "policy_id": self.monitor.policy_id,
-                "model": self.monitor.model,
-                "samples": samples,
-                "population_stability_index": index,
-                "at": datetime.now(UTC).isoformat(),
-            }
+        self.samples = samples
+        self.index = self._stability.update(confidence)
+        if self.index is not None and self.index > self.monitor.threshold and self.crossing is None:
+            at = datetime.now(UTC).isoformat()
+            self.crossing = {"samples": samples, "population_stability_index": self.index, "at": at}
+
+    def figures(self) -> dict[str, Any]:
+        """Give how the stream stands."""
+        return {
+            "policy_id": self.monitor.policy_id,
+            "model": self.monitor.model,
+            "samples": self.samples,
+            "population_stability_index": self.index,
+            "threshold": self.monitor.threshold,
+            "crossing": self.crossing,
+        }
 
 
 def confidences(logits: Tensor) -> list[float]:

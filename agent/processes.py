@@ -37,8 +37,8 @@ class Child:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process lives."""
-        return self._process is not None and self._process.returncode is None
+        """Whether the process lives and can be asked."""
+        return self._reader is not None and self._lives
 
     async def start(self) -> None:
         """Start the process and connect.
@@ -56,12 +56,15 @@ class Child:
             try:
                 async with asyncio.timeout(_START_S):
                     while self._reader is None:
-                        if not self.is_running:
+                        if not self._lives:
                             raise AgentError("process.not_started", f"{self._module} ended at its start.")
                         try:
                             self._reader, self._writer = await asyncio.open_unix_connection(path)
                         except (FileNotFoundError, ConnectionRefusedError):
                             await asyncio.sleep(0.02)
+            except asyncio.CancelledError:
+                self._kill()
+                raise
             except TimeoutError as error:
                 await self.stop()
                 raise AgentError("process.not_started", f"{self._module} did not answer in time.") from error
@@ -103,7 +106,7 @@ class Child:
         if self._writer is not None:
             self._writer.close()
         self._reader = self._writer = None
-        if self._process is None or not self.is_running:
+        if self._process is None or not self._lives:
             return
         try:
             async with asyncio.timeout(3):
@@ -116,8 +119,12 @@ class Child:
         if self._writer is not None:
             self._writer.close()
         self._reader = self._writer = None
-        if self._process is not None and self.is_running:
+        if self._process is not None and self._lives:
             self._process.kill()
+
+    @property
+    def _lives(self) -> bool:
+        return self._process is not None and self._process.returncode is None
 
     async def _exchange(self, request: dict[str, Any], on_progress: Callable[[float], None] | None) -> dict[str, Any]:
         if self._reader is None or self._writer is None:

@@ -2,7 +2,7 @@
 
 Answers the Open Inference Protocol v2 over HTTP (JSON, and the binary tensor extension), so that Triton and KServe
 clients work unchanged. The agent commands it over a Unix socket: {op: load}, {op: unload}, {op: figures}, {op: watch},
-{op: crossings}. A variant is loaded beside the one that serves, runs its golden set, and takes the traffic only if that
+{op: monitors}. A variant is loaded beside the one that serves, runs its golden set, and takes the traffic only if that
 passes.
 """
 
@@ -65,7 +65,7 @@ class Served:
             raise
         self.latencies_ms.append((time.perf_counter() - start) * 1000)
         before, self.samples = self.samples, self.samples + len(output)
-        if self.watch is not None:
+        if self.watch is not None and output.ndim == 2:  # logits: what else a model may give has no confidence
             for number, confidence in enumerate(confidences(output), start=before + 1):
                 self.watch.look(confidence, number)
         return output
@@ -100,7 +100,7 @@ class Server:
             "unload": self.unload,
             "figures": self.figures,
             "watch": self.watch,
-            "crossings": self.crossings,
+            "monitors": self.monitors,
         }
         try:
             arguments = dict(request)
@@ -139,14 +139,14 @@ class Server:
             self._set_watch(served)
         return {}
 
-    async def crossings(self) -> dict[str, Any]:
-        """Give the monitors that have crossed their threshold."""
+    async def monitors(self) -> dict[str, Any]:
+        """Give how the monitors of the models that serve stand."""
         found = [
-            {**served.watch.crossing, "version": served.version}
+            {**watch.figures(), "version": served.version}
             for served in self._served.values()
-            if served.watch is not None and served.watch.crossing is not None
+            if (watch := served.watch) is not None
         ]
-        return {"crossings": found}
+        return {"monitors": found}
 
     def _set_watch(self, served: Served) -> None:
         monitor = self._monitors.get(served.model)

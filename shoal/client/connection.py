@@ -12,6 +12,8 @@ from shoal.schemas.common import Page
 Body = TypeVar("Body", bound=BaseModel)
 Item = TypeVar("Item", bound=BaseModel)
 _TIMEOUT: Final = httpx.Timeout(30, connect=5)
+# Below the server's 5 s, so that no request is sent on a connection which the server is just closing.
+_LIMITS: Final = httpx.Limits(keepalive_expiry=2)
 _ATTEMPTS: Final = 3
 _PAGE: Final = 200
 
@@ -45,7 +47,9 @@ class Connection:
         self.url = url.rstrip("/")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         # trust_env is off: a proxy from the environment would get the token.
-        self._http = httpx.Client(base_url=f"{self.url}/v1", headers=headers, timeout=_TIMEOUT, trust_env=False)
+        self._http = httpx.Client(
+            base_url=f"{self.url}/v1", headers=headers, timeout=_TIMEOUT, limits=_LIMITS, trust_env=False
+        )
 
     def close(self) -> None:
         """Close it."""

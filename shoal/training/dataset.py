@@ -8,6 +8,8 @@ sees half of one.
 import os
 import secrets
 import time
+import zipfile
+import zlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -60,17 +62,45 @@ def write_shard(
     """Add samples to a data set, making it if it is not there; gives the shard's file.
 
     Raises:
-        BadDataset: `dataset.malformed`, also where the samples' shape is not the data set's.
+        BadDataset: `dataset.malformed`, also where the samples' shape is not the data set's; `dataset.too_large`.
     """
     tensors: Tensors = {"x": x, "y": y} if at is None else {"x": x, "y": y, "at": at}
     folder.mkdir(parents=True, exist_ok=True)
     header = _read_header(folder) or _Header(v=1, sample_shape=list(x.shape[1:]))
     _check(tensors, header, "the new shard")
+    data = encode_tensors(tensors)
+    if len(data) > MAX_SHARD_BYTES:
+        raise BadDataset("dataset.too_large", f"A shard has at most {MAX_SHARD_BYTES} bytes, this one {len(data)}.")
     if not (folder / HEADER).exists():
         _write(folder / HEADER, msgspec.json.encode(header))
     path = folder / f"{time.time_ns():020}-{secrets.token_hex(4)}.safetensors"
-    _write(path, encode_tensors(tensors))
+    _write(path, data)
     return path
+
+
+def import_npz(folder: Path, source: Path) -> Path:
+    """Add the samples of an `.npz` with `x`, `y` and maybe `at` to a data set; gives the shard's file.
+
+    Numbers of other types are converted where nothing but precision is lost; pickled objects are refused.
+
+    Raises:
+        BadDataset: `dataset.not_found`, `dataset.malformed`, `dataset.too_large`.
+    """
+    try:
+        with zipfile.ZipFile(source) as archive:
+            size_bytes = sum(member.file_size for member in archive.infolist())
+        if size_bytes > MAX_SHARD_BYTES:
+            message = f"{source.name} unpacks to {size_bytes} bytes; a shard has at most {MAX_SHARD_BYTES}."
+            raise BadDataset("dataset.too_large", message)
+        with np.load(source, allow_pickle=False) as arrays, np.errstate(over="ignore"):
+            x = arrays["x"].astype(np.float32, casting="same_kind")
+            y = arrays["y"].astype(np.int64, casting="same_kind")
+            at = arrays["at"].astype(np.int64, casting="same_kind") if "at" in arrays else None
+    except FileNotFoundError as error:
+        raise BadDataset("dataset.not_found", f"There is no file {source}.") from error
+    except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadDataset("dataset.malformed", f"{source.name} has no arrays x and y to import: {error}") from error
+    return write_shard(folder, x, y, at)
 
 
 def read_dataset(folder: Path, since: datetime | None = None) -> LocalSamples:
@@ -94,6 +124,12 @@ def read_dataset(folder: Path, since: datetime | None = None) -> LocalSamples:
         return found
     is_new = found.at >= int(since.timestamp() * 1_000_000)
     return LocalSamples(found.x[is_new], found.y[is_new], found.at[is_new])
+
+
+def fingerprint(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Give what changes when a data set does, without reading its shards."""
+    stats = [(path.name, path.stat()) for path in _shards(folder)]
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -181,3 +181,22 @@ def test_offer_when_its_spec_does_not_parse_then_is_rejected(
         assert (found.state, found.code) == (ReportState.REJECTED, "execution.malformed")
 
     run(story)
+
+
+def test_execution_when_it_has_nothing_new_to_say_then_says_again_that_it_is_at_work(
+    journal: Journal, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.executions._HEARTBEAT_S", 0.02)
+
+    async def story() -> None:
+        executions = Executions(journal, outbox, {ROUND: Worker()})
+        executions.take(offer())
+        while len(reports(journal)) < 4:
+            await asyncio.sleep(0.005)
+        assert {report.state for report in reports(journal)} == {ReportState.IN_PROGRESS}
+        assert reports(journal)[-1].message == "half"
+        assert executions.progress() == {"e1": (0.5, "half")}
+        await executions.close()
+        assert executions.progress() == {}
+
+    run(story)

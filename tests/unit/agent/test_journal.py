@@ -1,5 +1,8 @@
 """What the device must not forget."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -8,6 +11,31 @@ import pytest
 from agent import journal as journals
 from agent.journal import Journal, Outcome
 from shoal.wire.executions import ExecutionKind, Offer, ReportState
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from agent.journal import HeldSlot, Journal
+from shoal.wire.devices import ArtifactRef
+from shoal.wire.rollouts import DesiredVariant, SlotState
+
+def slot(name):
+    ref = ArtifactRef(sha256="0" * 64, size_bytes=1)
+    variant = DesiredVariant(
+        model="m", version=1, variant_id=name, recipe="r", runtime="onnxruntime", artifact=ref, golden=ref
+    )
+    return HeldSlot(slot=name, state=SlotState.SERVING, variant=variant)
+
+class PowerCut(list):
+    def __iter__(self):
+        yield slot("b")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+journal = Journal(Path(sys.argv[1]))
+journal.set_slots("m", [slot("a")])
+journal.set_slots("m", PowerCut())
+"""
 
 
 def offer(name: str, attempt: int = 1) -> Offer:
@@ -72,3 +100,19 @@ def test_messages_when_there_are_too_many_then_the_newest_stay(
     for payload in (b"1", b"2", b"3"):
         journal.add_message("facts", payload)
     assert [message.payload for message in journal.messages()] == [b"2", b"3"]
+
+
+def test_change_when_the_power_goes_in_the_middle_of_it_then_is_absent_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    done = subprocess.run([sys.executable, "-c", KILLED, path], cwd=REPOSITORY, check=False)
+    assert done.returncode == -signal.SIGKILL
+    journal = Journal(path)
+    assert [slot.slot for slot in journal.slots("m")] == ["a"]
+    journal.close()
+
+
+def test_change_when_it_fails_then_is_undone_and_the_next_one_counts(journal: Journal) -> None:
+    with pytest.raises(TypeError):
+        journal.set_slots("m", None)  # type: ignore[arg-type]
+    journal.put("key", b"value")
+    assert journal.get("key") == b"value"

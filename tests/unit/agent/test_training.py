@@ -175,6 +175,22 @@ def test_fine_tuning_when_done_then_both_accuracies_are_measured(rig: Rig, files
     run(rig, story)
 
 
+def test_samples_when_counted_then_a_new_shard_counts_at_the_next_look(rig: Rig) -> None:
+    x, y = samples(5, 1)
+    since = {"dataset": str(rig.folder / "new"), "since": SINCE.isoformat()}
+    at = np.full(5, int(SINCE.timestamp() * 1_000_000), np.int64)
+    counts: list[int] = []
+
+    async def story() -> None:
+        counts.append((await rig.child.ask("count", timeout_s=10, **since))["samples"])
+        for taken_at in (at, at - 1, at):
+            write_shard(rig.folder / "new", x, y, at=taken_at)
+            counts.extend([(await rig.child.ask("count", timeout_s=10, **since))["samples"] for _ in range(2)])
+
+    run(rig, story)
+    assert counts == [0, 5, 5, 5, 5, 10, 10]
+
+
 def test_request_when_canceled_then_the_process_ends(rig: Rig) -> None:
     async def story() -> None:
         training = asyncio.Event()
