@@ -8,8 +8,6 @@ sees half of one.
 import os
 import secrets
 import time
-import zipfile
-import zlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -76,31 +74,6 @@ def write_shard(
     path = folder / f"{time.time_ns():020}-{secrets.token_hex(4)}.safetensors"
     _write(path, data)
     return path
-
-
-def import_npz(folder: Path, source: Path) -> Path:
-    """Add the samples of an `.npz` with `x`, `y` and maybe `at` to a data set; gives the shard's file.
-
-    Numbers of other types are converted where nothing but precision is lost; pickled objects are refused.
-
-    Raises:
-        BadDataset: `dataset.not_found`, `dataset.malformed`, `dataset.too_large`.
-    """
-    try:
-        with zipfile.ZipFile(source) as archive:
-            size_bytes = sum(member.file_size for member in archive.infolist())
-        if size_bytes > MAX_SHARD_BYTES:
-            message = f"{source.name} unpacks to {size_bytes} bytes; a shard has at most {MAX_SHARD_BYTES}."
-            raise BadDataset("dataset.too_large", message)
-        with np.load(source, allow_pickle=False) as arrays, np.errstate(over="ignore"):
-            x = arrays["x"].astype(np.float32, casting="same_kind")
-            y = arrays["y"].astype(np.int64, casting="same_kind")
-            at = arrays["at"].astype(np.int64, casting="same_kind") if "at" in arrays else None
-    except FileNotFoundError as error:
-        raise BadDataset("dataset.not_found", f"There is no file {source}.") from error
-    except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadDataset("dataset.malformed", f"{source.name} has no arrays x and y to import: {error}") from error
-    return write_shard(folder, x, y, at)
 
 
 def read_dataset(folder: Path, since: datetime | None = None) -> LocalSamples:

@@ -7,6 +7,7 @@ for a sandboxed process. What travels back is safetensors only.
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shoal.wire.tensors import decode_tensors, encode_tensors
+
+_BATCH_COUNT: Final = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,13 @@ def load_program(data: bytes) -> nn.Module:
 
 
 def weights_of(net: nn.Module) -> dict[str, NDArray[np.float32]]:
-    """Give a copy of the net's weights, float32, by state_dict key."""
-    return {name: value.detach().to(torch.float32).numpy().copy() for name, value in net.state_dict().items()}
+    """Give a copy of the net's weights, float32, by state_dict key.
+
+    Batch normalisation's count of batches is given as zero: it is no weight, an average of it means nothing, and after
+    1,024 batches it would be refused as one. Only a net that averages its statistics without momentum would miss it.
+    """
+    weights = {name: value.detach().to(torch.float32).numpy().copy() for name, value in net.state_dict().items()}
+    return {name: np.zeros_like(array) if name.endswith(_BATCH_COUNT) else array for name, array in weights.items()}
 
 
 def set_weights(net: nn.Module, weights: Mapping[str, NDArray[np.float32]]) -> None:

@@ -21,7 +21,8 @@ MAX_ABS_WEIGHT: Final = 1024.0  # of any element of an update: keeps the exact s
 
 def encode_tensors(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """Give the safetensors bytes of named arrays."""
-    return bytes(save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
+    # Not ascontiguousarray: that makes a scalar an array of one axis.
+    return bytes(save({name: np.asarray(array, order="C") for name, array in tensors.items()}))
 
 
 def decode_tensors(data: bytes) -> Tensors:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shoal.training import dataset
-from shoal.training.dataset import HEADER, BadDataset, fingerprint, import_npz, read_dataset, write_shard
+from shoal.training.dataset import HEADER, BadDataset, fingerprint, read_dataset, write_shard
 from shoal.wire.tensors import encode_tensors
 
 X = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -83,58 +83,11 @@ def test_shard_when_its_samples_have_another_shape_then_is_not_written(tmp_path:
     assert len(read_dataset(tmp_path / "d")) == 3
 
 
-def test_archive_when_imported_then_its_samples_are_a_shard(tmp_path: Path) -> None:
-    at = np.array([1, 2, 3], np.int32)
-    np.savez_compressed(tmp_path / "a.npz", x=X.astype(np.float64), y=Y.astype(np.uint8), at=at)
-    import_npz(tmp_path / "d", tmp_path / "a.npz")
-    found = read_dataset(tmp_path / "d")
-    np.testing.assert_array_equal(found.x, X)
-    assert (found.y.tolist(), found.at.tolist()) == (Y.tolist(), [1, 2, 3])
-
-
-@pytest.mark.parametrize(
-    "arrays",
-    [
-        {"x": X},
-        {"x": X, "y": np.array([object()] * 3)},
-        {"x": X, "y": Y + 0.5},
-        {"x": X + 1j, "y": Y},
-        {"x": X, "y": Y - 1},
-        {"x": X.astype(np.float64) * 1e300, "y": Y},
-    ],
-)
-def test_archive_when_it_holds_something_else_then_is_refused_by_name(tmp_path: Path, arrays: dict[str, Any]) -> None:
-    np.savez(tmp_path / "a.npz", **arrays)
-    with pytest.raises(BadDataset) as caught:
-        import_npz(tmp_path / "d", tmp_path / "a.npz")
-    assert caught.value.code == "dataset.malformed"
-
-
-def test_archive_when_damaged_or_missing_then_is_refused_by_name(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", x=X, y=Y)
-    whole = (tmp_path / "a.npz").read_bytes()
-    for name, data in (("half.npz", whole[:200]), ("text.npz", b"no archive"), ("bit.npz", b"PK" + b"\0" * 400)):
-        (tmp_path / name).write_bytes(data)
-        with pytest.raises(BadDataset) as caught:
-            import_npz(tmp_path / "d", tmp_path / name)
-        assert caught.value.code == "dataset.malformed"
-    with pytest.raises(BadDataset) as caught:
-        import_npz(tmp_path / "d", tmp_path / "nowhere.npz")
-    assert caught.value.code == "dataset.not_found"
-
-
-def test_samples_when_too_many_for_a_shard_then_are_refused_before_they_are_unpacked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    np.savez_compressed(tmp_path / "a.npz", x=np.zeros((3, 1000), np.float32), y=Y)
+def test_samples_when_too_many_for_a_shard_then_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset, "MAX_SHARD_BYTES", 8000)
-    for write in (
-        lambda: import_npz(tmp_path / "d", tmp_path / "a.npz"),
-        lambda: write_shard(tmp_path / "d", np.zeros((3, 1000), np.float32), Y),
-    ):
-        with pytest.raises(BadDataset) as caught:
-            write()
-        assert caught.value.code == "dataset.too_large"
+    with pytest.raises(BadDataset) as caught:
+        write_shard(tmp_path / "d", np.zeros((3, 1000), np.float32), Y)
+    assert caught.value.code == "dataset.too_large"
 
 
 def test_fingerprint_when_a_shard_comes_or_changes_then_is_another(tmp_path: Path) -> None:
