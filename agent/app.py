@@ -5,7 +5,9 @@ import fcntl
 import logging
 import os
 import random
+import secrets
 import signal
+import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -14,10 +16,12 @@ import msgspec
 
 from agent import VERSION, door, facts, status, telemetry
 from agent.artifacts import ArtifactStore
+from agent.commands import Commands
 from agent.door import Door
 from agent.errors import AgentError
 from agent.executions import Executions
 from agent.federated import Federated
+from agent.freshness import Freshness
 from agent.identity import Identity
 from agent.incremental import Incremental
 from agent.inference import Inference
@@ -35,8 +39,10 @@ from shoal.wire.executions import Cancel, ExecutionKind, Offer
 from shoal.wire.rollouts import Desired
 
 _log: Final = logging.getLogger(__name__)
+_SHUT_OUT: Final = frozenset({"device.pending", "device.suspended", "device.retired"})
 _REBIRTH_JITTER_S: Final = 5.0
-_LONGEST_PAUSE_S: Final = 60.0
+_RENEWAL_LOOK_S: Final = 60.0
+_RENEWAL_PAUSE_S: Final = 60.0  # between two requests for a fresh certificate, whoever wants it
 
 
 class Agent:
@@ -47,6 +53,7 @@ class Agent:
         self._identity = identity
         self._journal = Journal(settings.state / "journal.db")
         self._boot_id = facts.boot_id()
+        self._instance = secrets.token_hex(8)  # of this process: two of them in one session are a clone
         self._outbox = Outbox(identity, self._journal, self._boot_id)
         self._inference = Inference(settings, self._journal)
         self._rollouts = Rollouts(
@@ -64,22 +71,33 @@ class Agent:
             {
                 ExecutionKind.FEDERATED_ROUND: Federated(self._learning).train,
                 ExecutionKind.INCREMENTAL_UPDATE: self._incremental.update,
+                ExecutionKind.COMMAND: Commands(
+                    self._journal, instance=self._instance, boot_id=self._boot_id, restart=self._begin_anew
+                ).do,
             },
         )
         self._supervisor = Supervisor(self._rollouts.plan, self._rollouts.run)
         self._link = Link(
             identity,
-            Handlers(begin_session=self._outbox.begin_session, connected=self._connected, received=self._received),
+            Handlers(
+                prepare=self._prepare,
+                begin_session=self._outbox.begin_session,
+                connected=self._connected,
+                received=self._received,
+            ),
         )
+        self._freshness = Freshness(self._journal)
         self._incarnation = ""
+        self._renewal_asked_at = -_RENEWAL_PAUSE_S
+        self._stop = asyncio.Event()
+        self._is_beginning_anew = False
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def run(self) -> None:
-        """Work until SIGTERM or SIGINT; then say goodbye and end the children."""
-        stop = asyncio.Event()
+    async def run(self) -> bool:
+        """Work until SIGTERM or SIGINT; then say goodbye and end the children. Gives whether to begin anew."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, self._stop.set)
         parts = [
             asyncio.create_task(part, name=name)
             for name, part in (
@@ -89,6 +107,7 @@ class Agent:
                 ("serving", self._watch_serving()),
                 ("monitors", self._incremental.watch()),
                 ("telemetry", self._tell()),
+                ("renewal", self._keep_renewed()),
                 ("status", status.keep_told(self._settings, self._live)),
             )
         ]
@@ -96,13 +115,42 @@ class Agent:
         self._executions.resume()
         if not self._executions.open_ids():
             self._learning.forget()
-        stopping = asyncio.create_task(stop.wait(), name="stop")
+        stopping = asyncio.create_task(self._stop.wait(), name="stop")
         try:
             done, _ = await asyncio.wait([stopping, *parts], return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopping}:
                 task.result()  # a part never ends by itself: raise what ended it
         finally:
             await self._close([stopping, *parts])
+        return self._is_beginning_anew
+
+    def _begin_anew(self) -> None:
+        self._is_beginning_anew = True
+        self._stop.set()
+
+    async def _prepare(self, was_refused: bool) -> None:
+        """Before a session is opened: a broker that refuses may want a fresh certificate."""
+        if was_refused or self._identity.is_renewal_due():
+            await self._renew()
+
+    async def _keep_renewed(self) -> None:
+        """Renew the certificate in time, until canceled; the open session goes on, the next one uses the new one."""
+        while True:
+            await asyncio.sleep(_RENEWAL_LOOK_S * random.uniform(0.5, 1))  # noqa: S311 (jitter, no secret)
+            if self._identity.is_renewal_due():
+                await self._renew()
+
+    async def _renew(self) -> None:
+        if time.monotonic() - self._renewal_asked_at < _RENEWAL_PAUSE_S:
+            return
+        self._renewal_asked_at = time.monotonic()
+        try:
+            await asyncio.to_thread(lambda: Door(self._identity).renew())
+        except AgentError as error:
+            self._link.last_error = f"{error} [{error.code}]"
+            _log.warning("no fresh certificate: %s (%s)", error, error.code)
+        else:
+            _log.info("the certificate was renewed")
 
     async def _close(self, tasks: list[asyncio.Task[None] | asyncio.Task[bool]]) -> None:
         try:
@@ -136,6 +184,7 @@ class Agent:
         birth = Birth(
             id=stamp.id,
             session=stamp.session,
+            instance=self._instance,
             boot_id=self._boot_id,
             agent_version=VERSION,
             desired_epoch=desired.epoch,
@@ -165,11 +214,18 @@ class Agent:
         elif isinstance(message, ControllerState):
             self._take_state(message)
         elif isinstance(message, Refusal):
-            _log.error("the controller refused %s: %s (%s)", message.message_id, message.message, message.code)
+            self._take_refusal(message)
         else:
             _log.error("refused a %s: this agent does not do that", type(message).__name__)
 
+    def _take_refusal(self, refusal: Refusal) -> None:
+        _log.error("the controller refused %s: %s (%s)", refusal.message_id, refusal.message, refusal.code)
+        if refusal.code in _SHUT_OUT:
+            self._link.refuse(f"{refusal.message} [{refusal.code}]")
+
     def _take_state(self, state: ControllerState) -> None:
+        if not self._freshness.take(state):
+            return
         if state.incarnation != self._incarnation and self._incarnation:
             self._in_background(self._give_birth_later())
         self._incarnation = state.incarnation
@@ -200,7 +256,7 @@ class Agent:
             pid=os.getpid(),
             boot_id=self._boot_id,
             is_connected=self._link.is_connected,
-            last_error=self._link.last_error,
+            last_error=self._link.last_error or self._freshness.problem(),
             progress=self._executions.progress(),
             monitors=self._incremental.watched,
         )

@@ -1,4 +1,4 @@
-"""The controller's HTTPS door as the device uses it: enrol, fetch, upload. Blocking; callers use worker threads.
+"""The controller's HTTPS door as the device uses it: enrol, renew, fetch, upload. Blocking; callers use worker threads.
 
 The CA is pinned: an enrolment token ends with the digest of the CA's certificate, which is compared before anything is
 sent. After enrolment the kept CA is trusted and no other.
@@ -7,11 +7,13 @@ sent. After enrolment the kept CA is trusted and no other.
 import asyncio
 import hashlib
 import logging
+import random
 import ssl
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -21,17 +23,35 @@ import urllib3
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from agent.errors import AgentError
-from agent.identity import Identity
-from shoal.wire.devices import EnrollAnswer, EnrollRequest, Facts, Problem
+from agent.identity import Identity, trust
+from shoal.wire.devices import EnrollAnswer, EnrollPending, EnrollRequest, Facts, Problem, RenewRequest
 
 T = TypeVar("T")
 _log: Final = logging.getLogger(__name__)
+_PEM_END: Final = "-----END CERTIFICATE-----"
 CHUNK_BYTES: Final = 256 * 1024
 _TIMEOUT: Final = urllib3.Timeout(connect=10, read=60)
 _MAX_ANSWER_BYTES: Final = 64 * 1024
 _LONGEST_PAUSE_S: Final = 60.0
-_PASSING: Final = frozenset({"controller.unreachable", "database.unavailable", "controller.bad_answer"})
+_PASSING: Final = frozenset(
+    {
+        "controller.unreachable",
+        "controller.bad_answer",
+        "database.unavailable",
+        "clock.wrong",
+        "request.clock_skew",
+        "request.too_slow",
+    }
+)
 _CANNOT_HELP: Final = frozenset({400, 403, 409, 413, 422})
+
+
+class Pending(AgentError):
+    """An operator has to decide; asked again after `retry_after_s`."""
+
+    def __init__(self, answer: EnrollPending) -> None:
+        super().__init__(answer.code, f"{answer.message} This machine is {answer.device_id}.")
+        self.retry_after_s = answer.retry_after_s
 
 
 class Door:
@@ -40,7 +60,22 @@ class Door:
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
         self._url = identity.known().controller_url
-        self._pool = _pool(ssl.create_default_context(cafile=str(identity.ca_path())))
+        self._pool = _pool(trust(identity.ca_path().read_text()))
+
+    def renew(self) -> None:
+        """Get a fresh certificate for the same key, and keep it; works after the old one has ended, too.
+
+        Raises:
+            AgentError: `controller.unreachable`, or the controller's own code: `device.suspended`.
+        """
+        path = "/device/v1/renew"
+        headers = {**self._identity.sign_request("POST", path, int(time.time())), "Content-Type": "application/json"}
+        body = msgspec.json.encode(RenewRequest(csr=self._identity.certificate_request()))
+        with _reaching(self._url):
+            response = self._pool.request("POST", self._url + path, headers=headers, body=body)
+        if response.status != 200:
+            raise _refusal(response.status, response.data)
+        self._identity.keep(_parse(response.data, EnrollAnswer), self._url)
 
     @contextmanager
     def blob(self, sha256: str, start: int) -> Iterator[Iterator[bytes]]:
@@ -82,13 +117,27 @@ async def patiently(work: Callable[..., T], *arguments: Any) -> T:
         AgentError: What trying again does not mend.
     """
     async for attempt in AsyncRetrying(
-        retry=retry_if_exception(lambda error: isinstance(error, AgentError) and error.code in _PASSING),
-        wait=wait_random_exponential(multiplier=0.5, max=_LONGEST_PAUSE_S),
+        retry=retry_if_exception(_is_passing),
+        wait=_pause,
         before_sleep=_say_why,
     ):
         with attempt:
             return await asyncio.to_thread(work, *arguments)
     raise AssertionError("the attempts never end without a result or an error")
+
+
+def _is_passing(error: BaseException) -> bool:
+    return isinstance(error, Pending) or (isinstance(error, AgentError) and error.code in _PASSING)
+
+
+_backoff: Final = wait_random_exponential(multiplier=0.5, max=_LONGEST_PAUSE_S)
+
+
+def _pause(state: RetryCallState) -> float:
+    error = None if state.outcome is None else state.outcome.exception()
+    if isinstance(error, Pending):
+        return error.retry_after_s * random.uniform(0.75, 1.25)  # noqa: S311 (jitter, no secret)
+    return _backoff(state)
 
 
 def _say_why(state: RetryCallState) -> None:
@@ -100,23 +149,23 @@ def enroll(identity: Identity, *, controller_url: str, token: str, facts: Facts)
     """Ask for an identity, and keep the answer. Asking again with the same key gives the same device.
 
     Raises:
+        Pending: An operator has to approve the machine.
         AgentError: `token.malformed`, `ca.not_pinned`, `controller.unreachable`, or the controller's own code.
     """
     ca = _pinned_ca(controller_url, token)
     request = EnrollRequest(token=token, csr=identity.certificate_request(), facts=facts)
-    with _reaching(controller_url), _pool(ssl.create_default_context(cadata=ca)) as pool:
+    with _reaching(controller_url), _pool(trust(ca)) as pool:
         response = pool.request(
             "POST",
             f"{controller_url}/device/v1/enroll",
             body=msgspec.json.encode(request),
             headers={"Content-Type": "application/json"},
         )
-        if response.status != 200:
-            raise _refusal(response.status, response.data)
-    try:
-        answer = msgspec.json.decode(response.data, type=EnrollAnswer)
-    except msgspec.DecodeError as error:
-        raise AgentError("controller.bad_answer", f"The controller's answer does not parse: {error}") from error
+    if response.status == 202:
+        raise Pending(_parse(response.data, EnrollPending))
+    if response.status != 200:
+        raise _refusal(response.status, response.data)
+    answer = _parse(response.data, EnrollAnswer)
     if answer.ca != ca:
         raise AgentError("ca.not_pinned", "The controller answered with another CA than the token's.", is_final=True)
     identity.keep(answer, controller_url)
@@ -138,7 +187,8 @@ def _pinned_ca(controller_url: str, token: str) -> str:
         pem = response.read(_MAX_ANSWER_BYTES).decode(errors="replace")
         response.close()
     try:
-        digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+        first = pem[: pem.index(_PEM_END) + len(_PEM_END)]  # the CA itself; its parents may follow
+        digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(first)).hexdigest()
     except ValueError as error:
         raise AgentError("controller.bad_answer", "What answers there is no Shoal controller.") from error
     if digest != wanted:
@@ -157,7 +207,29 @@ def _reaching(url: str) -> Iterator[None]:
     try:
         yield
     except (urllib3.exceptions.HTTPError, OSError) as error:
+        if (wrong := clock_problem(error)) is not None:
+            raise wrong from error
         raise AgentError("controller.unreachable", f"The controller at {url} does not answer: {error}") from error
+
+
+def clock_problem(error: BaseException) -> AgentError | None:
+    """Tell whether a TLS failure comes from this device's clock: it shows a time before the agent was installed."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        reason = getattr(cause, "reason", None)
+        cause = reason if isinstance(reason, BaseException) else cause.__cause__ or cause.__context__
+    if cause is None or time.time() >= Path(__file__).stat().st_mtime:
+        return None
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    message = f"This device's clock says {now}, which is before its agent was installed: set it (NTP, a battery)."
+    return AgentError("clock.wrong", message)
+
+
+def _parse(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise AgentError("controller.bad_answer", f"The controller's answer does not parse: {error}") from error
 
 
 def _refusal(status: int, body: bytes) -> AgentError:

@@ -1,7 +1,8 @@
 """What the controller wants done once: offers taken into the journal, worked on, and answered.
 
 Invariants: an offer is journaled before it is acknowledged, and taken up again after a restart; one that is done is
-answered from the journal, never done twice; whatever the work does, it ends in a report.
+answered from the journal, never done twice; an old offer whose execution is forgotten is refused, as a broker may
+repeat it; whatever the work does, it ends in a report.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import Any, Final
 from agent.errors import AgentError
 from agent.journal import Journal, Outcome
 from agent.outbox import Outbox
-from shoal.wire.executions import ExecutionKind, Offer, ReportState
+from shoal.wire.executions import Offer, ReportState
 
 _log: Final = logging.getLogger(__name__)
 _TELL_INTERVAL_S: Final = 1.0
@@ -32,7 +33,7 @@ class NeverDone(AgentError):
 class Executions:
     """The open executions, each in a task of its own; what needs the training process queues there."""
 
-    def __init__(self, journal: Journal, outbox: Outbox, work: Mapping[ExecutionKind, Work]) -> None:
+    def __init__(self, journal: Journal, outbox: Outbox, work: Mapping[str, Work]) -> None:
         self._journal = journal
         self._outbox = outbox
         self._work = work
@@ -42,6 +43,11 @@ class Executions:
     def take(self, offer: Offer) -> None:
         """Take an offer, or answer one that is known."""
         known = self._journal.execution(offer.execution_id)
+        if known is None and not self._journal.is_new_offer(offer):
+            # The attack: a broker repeats an old command that the journal has forgotten. A true offer that was
+            # overtaken by a newer one is made again by the controller, with a new number.
+            _log.error("refused the offer %s: older than what was taken (offer.replayed)", offer.execution_id)
+            return
         if known is not None and known.outcome is not None:
             if known.offer.attempt >= offer.attempt or known.outcome.state is ReportState.SUCCEEDED:
                 self._say(offer, known.outcome)
@@ -98,7 +104,7 @@ class Executions:
     async def _outcome(self, offer: Offer) -> Outcome:
         work = self._work.get(offer.type)
         if work is None:
-            return _bad(ReportState.REJECTED, "execution.unsupported", f"This agent does no {offer.type.value}.")
+            return _bad(ReportState.REJECTED, "execution.unsupported", f"This agent does no {offer.type}.")
         try:
             async with asyncio.timeout(offer.timeout_s), self._telling(offer) as tell:
                 return Outcome(state=ReportState.SUCCEEDED, result=await work(offer, tell))
@@ -109,7 +115,7 @@ class Executions:
         except TimeoutError:
             return _bad(ReportState.FAILED, "execution.timed_out", f"Not done in {offer.timeout_s:.0f} s.")
         except Exception as error:  # the loop's edge: an execution that fails unexpectedly must not stay open for ever
-            _log.exception("%s %s failed", offer.type.value, offer.execution_id)
+            _log.exception("%s %s failed", offer.type, offer.execution_id)
             return _bad(ReportState.FAILED, "execution.failed", f"{type(error).__name__}: {error}")
 
     @contextlib.asynccontextmanager

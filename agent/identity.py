@@ -1,4 +1,4 @@
-"""Who this device is: its key, made here and never leaving, and what the controller said when it enrolled.
+"""Who this device is: its key, made here and never leaving, and what the controller said when it enrolled or renewed.
 
 The only toucher of the private key. Everything stands in files of mode 0600, replaced atomically, so that a power cut
 leaves the old or the new, never half.
@@ -7,6 +7,7 @@ leaves the old or the new, never half.
 import base64
 import os
 import ssl
+import time
 from pathlib import Path
 from typing import Final, Self
 
@@ -28,15 +29,23 @@ _KEY: Final = "device.key"
 _ENROLLED: Final = "enrolled.json"
 _CERTIFICATE: Final = "device.pem"
 _CA: Final = "ca.pem"
+_REQUEST: Final = "device.csr"
 
 
 class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
-    """What enrolment gave, and where."""
+    """What enrolment gave, and where.
+
+    Attributes:
+        renew_at: By this device's clock, seconds since 1970; 0 for at once.
+    """
 
     device_id: str
     controller_url: str
     broker_url: str
     controller_keys: dict[str, str]
+    certificate_expires_at: str = ""
+    renew_at: float = 0.0
+    session_floor: int = 0
 
 
 class Identity:
@@ -88,11 +97,14 @@ class Identity:
         return self.enrolled
 
     def certificate_request(self) -> str:
-        """Give a CSR for the key, PEM; it names nothing, since the controller gives the name."""
-        from cryptography import x509  # for enrolment alone; 2.4 MB that an idle agent does without
+        """Give a CSR for the key, PEM; it names nothing, since the controller gives the name. Made once and kept."""
+        path = self._state / _REQUEST
+        if not path.exists():
+            from cryptography import x509  # for enrolment alone; 2.4 MB that an idle agent does without
 
-        request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(self._key, None)
-        return request.public_bytes(Encoding.PEM).decode()
+            request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(self._key, None)
+            write_atomically(path, request.public_bytes(Encoding.PEM))
+        return path.read_text()
 
     def keep(self, answer: EnrollAnswer, controller_url: str) -> None:
         """Keep what the controller answered; the file that says "enrolled" is written last."""
@@ -103,8 +115,15 @@ class Identity:
             controller_url=controller_url,
             broker_url=answer.broker_url,
             controller_keys=answer.controller_keys,
+            certificate_expires_at=answer.expires_at,
+            renew_at=time.time() + answer.renew_after_s,
+            session_floor=answer.session_floor,
         )
         write_atomically(self._state / _ENROLLED, msgspec.json.encode(self.enrolled))
+
+    def is_renewal_due(self) -> bool:
+        """Tell whether two thirds of the certificate's life have passed, by this device's clock."""
+        return time.time() >= self.known().renew_at
 
     def controller_key(self, key_id: str) -> bytes | None:
         """Give a controller's public key by its id, None if it is not one that may command this device."""
@@ -126,16 +145,16 @@ class Identity:
 
     def client_tls(self) -> ssl.SSLContext:
         """Give the TLS settings for a broker that wants a certificate."""
-        context = ssl.create_default_context(cafile=str(self.ca_path()))
+        context = trust(self.ca_path().read_text())
         context.load_cert_chain(self._state / _CERTIFICATE, self._state / _KEY)
         return context
 
-    def certificate_expires_at(self) -> str:
-        """Give the end of the certificate, ISO 8601."""
-        from cryptography import x509
 
-        certificate = x509.load_pem_x509_certificate((self._state / _CERTIFICATE).read_bytes())
-        return certificate.not_valid_after_utc.isoformat()
+def trust(ca: str) -> ssl.SSLContext:
+    """Give TLS settings that trust this CA and no other, without its parents too (an operator's intermediate)."""
+    context = ssl.create_default_context(cadata=ca)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -78,10 +78,10 @@ class Journal:
         """Close the file."""
         self._db.close()
 
-    def begin_session(self) -> int:
-        """Give the number of a new session, one more than any before."""
+    def begin_session(self, floor: int) -> int:
+        """Give the number of a new session, one more than any before and above `floor`."""
         with self._transaction():
-            session = int(self.get("session") or b"0") + 1
+            session = max(int(self.get("session") or b"0"), floor) + 1
             self._put("session", str(session).encode())
         return session
 
@@ -94,6 +94,10 @@ class Journal:
         """Keep a value."""
         with self._transaction():
             self._put(key, value)
+
+    def remove(self, key: str) -> None:
+        """Drop a kept value."""
+        self._db.execute("DELETE FROM meta WHERE key = ?", (key,))
 
     def add_message(self, channel: str, payload: bytes) -> None:
         """Keep a sealed message until the broker has it; past the bound the oldest goes."""
@@ -127,9 +131,15 @@ class Journal:
                 body = msgspec.json.encode(slot)
                 self._db.execute("INSERT INTO slots (model, slot, body) VALUES (?, ?, ?)", (model, slot.slot, body))
 
+    def is_new_offer(self, offer: Offer) -> bool:
+        """Tell whether an offer was made after all that were taken."""
+        newest = msgspec.json.decode(self.get("offer") or b"[0,0]", type=tuple[int, int])
+        return (offer.epoch, offer.number) > newest
+
     def take_offer(self, offer: Offer) -> None:
         """Keep an offer as open; an earlier attempt of the same execution goes."""
         with self._transaction():
+            self._put("offer", msgspec.json.encode((offer.epoch, offer.number)))
             self._db.execute(
                 "INSERT OR REPLACE INTO executions (id, offer) VALUES (?, ?)",
                 (offer.execution_id, msgspec.json.encode(offer)),

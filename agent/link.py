@@ -9,8 +9,9 @@ import asyncio
 import logging
 import random
 import socket
+import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -21,6 +22,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from agent.door import clock_problem
 from agent.identity import Identity
 from shoal.wire import topics
 from shoal.wire.devices import Will
@@ -37,11 +39,13 @@ class Handlers:
     """Whom the link tells.
 
     Attributes:
+        prepare: Called before each attempt, with whether the broker refused the one before; may take its time.
         begin_session: Gives the number of a new session.
         connected: The session is open and subscribed.
         received: A message came; it is acknowledged when this returns.
     """
 
+    prepare: Callable[[bool], Awaitable[None]]
     begin_session: Callable[[], int]
     connected: Callable[[], None]
     received: Callable[[str, bytes], None]
@@ -56,6 +60,7 @@ class Link:
         self._client: Client | None = None
         self._closed = asyncio.Event()
         self._unacknowledged: dict[int, asyncio.Future[None]] = {}
+        self._was_refused = False
         self.is_connected = False
         self.last_error = ""
 
@@ -64,6 +69,7 @@ class Link:
         failures = 0
         try:
             while True:
+                await self._handlers.prepare(self._was_refused)
                 if await self._hold_session():
                     failures = 0
                 failures += 1
@@ -92,9 +98,10 @@ class Link:
             self._client.disconnect()
 
     async def _hold_session(self) -> bool:
-        """Open a session and hold it until it ends; tells whether it was ever open."""
+        """Open a session and hold it until it ends; tells whether it was ever open, and not refused."""
         loop = asyncio.get_running_loop()
         self._closed = asyncio.Event()
+        self._was_refused = False
         client = self._new_client(loop)
         broker = urlsplit(self._identity.known().broker_url)
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
@@ -105,7 +112,10 @@ class Link:
                 client.connect, broker.hostname or "", broker.port or _PORTS[broker.scheme], _KEEPALIVE_S
             )
         except (OSError, ValueError) as error:
-            self.last_error = f"The broker at {broker.hostname}:{broker.port} does not answer: {error}"
+            # A broker that does not want a certificate ends the handshake with an alert.
+            self._was_refused = isinstance(error, ssl.SSLError)
+            wrong = clock_problem(error)
+            self.last_error = str(wrong or f"The broker at {broker.hostname}:{broker.port} does not answer: {error}")
             _log.warning("%s", self.last_error)
             self._close()
             return False
@@ -119,7 +129,13 @@ class Link:
             except TimeoutError:
                 continue
         self._close()
-        return was_open
+        return was_open and not self._was_refused
+
+    def refuse(self, why: str) -> None:
+        """End the session because the controller does not listen to it; tried again after a longer and longer pause."""
+        self._was_refused = True
+        self.last_error = why
+        self._closed.set()
 
     def _new_client(self, loop: asyncio.AbstractEventLoop) -> Client:
         session = self._handlers.begin_session()
@@ -178,6 +194,7 @@ class Link:
 
     def _opened(self, client: Client, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
+            self._was_refused = True
             self.last_error = f"The broker refused this device: {reason}."
             _log.error("%s", self.last_error)
             self._closed.set()
@@ -191,7 +208,9 @@ class Link:
         self._handlers.connected()
 
     def _ended(self, _client: Client, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        self.last_error = f"The session ended: {reason}."
+        # With TLS 1.3 a broker's refusal of the certificate comes after the handshake: before the session is open.
+        self._was_refused = self._was_refused or not self.is_connected
+        self.last_error = self.last_error or f"The session ended: {reason}."
         self._closed.set()
 
     def _arrived(self, client: Client, _userdata: Any, message: MQTTMessage) -> None:

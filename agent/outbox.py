@@ -43,13 +43,13 @@ class Outbox:
         self._identity = identity
         self._journal = journal
         self._boot_id = boot_id
-        self._session = journal.begin_session()
+        self._session = journal.begin_session(identity.known().session_floor)
         self._sequence = 0
         self._filled = asyncio.Event()
 
     def begin_session(self) -> int:
         """Begin a new session; messages are numbered from 1 again."""
-        self._session = self._journal.begin_session()
+        self._session = self._journal.begin_session(self._identity.known().session_floor)
         self._sequence = 0
         return self._session
 

@@ -39,7 +39,7 @@ class Rollouts:
         self._outbox = outbox
         self._door = door
         self._reported = (-1, -1)  # (epoch, version) of the desired document that was reported on last
-        self._proven: dict[str, str] = {}  # model -> execution of the last receipt of this serving process
+        self._proven: dict[str, tuple[str, int]] = {}  # model -> execution and attempt of this process's last receipt
         held = journal.get("desired")
         self.desired = Desired(epoch=0, version=0) if held is None else msgspec.json.decode(held, type=Desired)
 
@@ -197,8 +197,10 @@ class Rollouts:
         self._say(variant, ReportState.IN_PROGRESS, share, "", message)
 
     def _say(self, variant: DesiredVariant, state: ReportState, share: float, code: str, message: str) -> None:
-        if variant.execution_id:  # a step travels in the desired document, which knows no attempts
-            self._outbox.report(variant.execution_id, 0, state, progress=share, code=code, message=message)
+        if variant.execution_id:
+            self._outbox.report(
+                variant.execution_id, variant.attempt, state, progress=share, code=code, message=message
+            )
 
     def _send_receipt(self, slot: str, variant: DesiredVariant, loaded: Loaded, *, is_fallback: bool) -> None:
         self._outbox.add(
@@ -222,7 +224,7 @@ class Rollouts:
                 at=stamp.at,
             ),
         )
-        self._proven[variant.model] = variant.execution_id
+        self._proven[variant.model] = (variant.execution_id, variant.attempt)
 
     def _named(self) -> set[str]:
         variants = [*self.desired.variants, *(held.variant for held in self._journal.slots())]

@@ -5,8 +5,11 @@ is true any more.
 """
 
 import asyncio
+import socket
+import textwrap
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,13 +17,15 @@ import msgspec
 import psutil
 
 from agent import VERSION
-from agent.facts import boot_id, offered_runtimes
+from agent.errors import AgentError
+from agent.facts import boot_id, hardware_id, offered_runtimes
 from agent.identity import Identity
 from agent.inference import Watched
-from agent.journal import Journal
+from agent.journal import MAX_OUTBOX, Journal
 from agent.settings import Settings
 
 _INTERVAL_S: Final = 2.0
+_NAMES_WIDTH: Final = 14
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +34,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         pid, boot_id: Of its process, and of the machine's boot in which that number counts.
         last_error: Why there is, or last was, no session with the broker.
+        waiting: What the device waits for before it can work: an operator's approval, an end of its suspension.
         progress: How far the open executions are that are being worked on, 0..1 and in words.
         monitors: Those of the models that serve.
     """
@@ -39,6 +45,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str
     progress: dict[str, tuple[float, str]]
     monitors: list[Watched]
+    waiting: str = ""
 
 
 async def keep_told(settings: Settings, look: Callable[[], Live]) -> None:
@@ -60,50 +67,158 @@ async def keep_told(settings: Settings, look: Callable[[], Live]) -> None:
 
 
 def read(settings: Settings) -> dict[str, Any]:
-    """Give what there is to show, as JSON has it."""
-    status: dict[str, Any] = {"agent_version": VERSION, "state_folder": str(settings.state), "enrolled": False}
-    if not (settings.state / "device.key").exists():
-        return status
-    identity = Identity.open(settings.state)
-    if identity.enrolled is None:
-        return status
+    """Give what there is to show, as JSON has it.
+
+    Raises:
+        AgentError: `status.forbidden`.
+    """
+    try:
+        return _read(settings)
+    except PermissionError as error:
+        message = f"{error.filename or settings.state} is closed to this user: run it with sudo."
+        raise AgentError("status.forbidden", message, is_final=True) from error
+
+
+def _read(settings: Settings) -> dict[str, Any]:
     live = _live(settings)
-    journal = Journal(settings.state / "journal.db")
-    status |= {
-        "enrolled": True,
-        "device_id": identity.device_id,
-        "controller_url": identity.enrolled.controller_url,
-        "certificate_expires_at": identity.certificate_expires_at(),
-        "runtimes": offered_runtimes(settings),
+    status: dict[str, Any] = {
+        "agent_version": VERSION,
+        "hostname": socket.gethostname(),
+        "enrolled": False,
+        "device_id": None,
+        "controller_url": settings.controller_url,
         "running": live is not None,
         "connected": live is not None and live.is_connected,
+        "waiting": "" if live is None else live.waiting,
         "last_error": "" if live is None else live.last_error,
-        "sessions": int(journal.get("session") or b"0"),
-        "messages_waiting": len(journal.messages(limit=10_000)),
-        "slots": [msgspec.to_builtins(slot) for slot in journal.slots()],
-        "executions": _executions(journal, live),
+        "state_folder": str(settings.state),
+        "settings_from": list(settings.sources),
+        "runtimes": offered_runtimes(settings),
+        "hardware_id": hardware_id(settings),
+        "instance": settings.instance,
+        "certificate_expires_at": "",
+        "sessions": 0,
+        "messages_waiting": 0,
+        "slots": [],
+        "executions": [],
         "monitors": [] if live is None else msgspec.to_builtins(live.monitors),
     }
-    journal.close()
+    if not (settings.state / "device.key").exists():
+        return status
+    enrolled = Identity.open(settings.state).enrolled
+    if enrolled is None:
+        return status
+    status |= {
+        "enrolled": True,
+        "device_id": enrolled.device_id,
+        "controller_url": enrolled.controller_url,
+        "certificate_expires_at": enrolled.certificate_expires_at,
+    }
+    if (settings.state / "journal.db").exists():  # made by the agent alone: another user's would shut it out
+        status |= _journaled(settings, live)
     return status
 
 
-def screen(status: dict[str, Any]) -> str:
-    """Write a status for people: one line a thing."""
-    lines = [(name.replace("_", " "), str(value)) for name, value in status.items() if not isinstance(value, list)]
-    for slot in status.get("slots", []):
-        variant = slot["variant"]
-        what = f"{variant['model']}/{variant['version']} {variant['recipe']} on {variant['runtime']}"
-        lines.append((f"slot {slot['slot']}", f"{slot['state']:12} {what} {slot['message']}"))
-    for one in status.get("executions", []):
-        what = f"{one['type']} {one['execution_id']}, attempt {one['attempt']}"
-        lines.append(("execution", f"{one['progress']:>4.0%} {what} {one['message']}"))
-    for one in status.get("monitors", []):
-        index = one["population_stability_index"]
-        stands = "not enough samples yet" if index is None else f"index {index:.3f} of {one['threshold']}"
-        crossed = f", crossed at sample {one['crossing']['samples']}" if one["crossing"] else ""
-        lines.append((f"monitor {one['model']}/{one['version']}", f"{one['samples']} samples, {stands}{crossed}"))
-    return "".join(f"{name:24} {value}".rstrip() + "\n" for name, value in lines)
+def screen(status: dict[str, Any], *, width: int = 100, now: datetime | None = None) -> str:
+    """Write a status for people: who, whether it works and why not, with what, and what is going on.
+
+    Args:
+        width: Columns of the terminal; longer lines are broken below their beginning.
+        now: For the certificate's end; the clock's, where it is not given.
+    """
+    lines = [
+        ("agent", f"{status['agent_version']} on {status['hostname']}"),
+        ("device", _device(status)),
+        ("connection", _connection(status)),
+    ]
+    if status["waiting"]:
+        lines.append(("waiting", status["waiting"]))
+    if status["certificate_expires_at"]:
+        lines.append(("certificate", _end(status["certificate_expires_at"], now or datetime.now(UTC))))
+    hardware = status["hardware_id"][:12] if status["hardware_id"] else "nothing tells this machine apart"
+    instance = f", instance {status['instance']}" if status["instance"] else ""
+    lines += [
+        ("hardware", hardware + instance),
+        ("runtimes", ", ".join(f"{name} {version}" for name, version in status["runtimes"].items()) or "none"),
+        ("settings", ", ".join(status["settings_from"]) or "none set, all by default"),
+        ("state folder", status["state_folder"]),
+    ]
+    if status["enrolled"]:
+        lines.append(("sessions", f"{status['sessions']} so far; {_messages(status['messages_waiting'])} to be sent"))
+    lines += [("slot", _slot(slot)) for slot in status["slots"]]
+    lines += [("execution", _execution(one)) for one in status["executions"]]
+    lines += [("monitor", _monitor(one)) for one in status["monitors"]]
+    return "".join(_line(name, value, width) for name, value in lines)
+
+
+def _device(status: dict[str, Any]) -> str:
+    if status["enrolled"]:
+        return f"{status['device_id']} at {status['controller_url']}"
+    return f"not enrolled; the controller is {status['controller_url'] or 'not set'}"
+
+
+def _connection(status: dict[str, Any]) -> str:
+    if not status["running"]:
+        return "the agent does not run"
+    if status["connected"]:
+        return "connected"
+    return f"not connected: {status['last_error']}" if status["last_error"] else "not connected"
+
+
+def _end(expires_at: str, now: datetime) -> str:
+    days = (datetime.fromisoformat(expires_at) - now) / timedelta(days=1)
+    when = f"({expires_at[:16].replace('T', ' ')} UTC)"
+    if days < 0:
+        return f"ended {_days(-days)} ago {when}"
+    return f"ends in {_days(days)} {when}"
+
+
+def _days(days: float) -> str:
+    return f"{days * 24:.0f} h" if days < 2 else f"{days:.0f} days"
+
+
+def _messages(count: int) -> str:
+    return "no messages wait" if count == 0 else "1 message waits" if count == 1 else f"{count} messages wait"
+
+
+def _slot(slot: dict[str, Any]) -> str:
+    variant = slot["variant"]
+    what = f"{slot['slot']} {slot['state']}: {variant['model']}/{variant['version']} {variant['recipe']}"
+    said = f": {slot['message']}" if slot["message"] else ""
+    return f"{what} on {variant['runtime']}{said}"
+
+
+def _execution(one: dict[str, Any]) -> str:
+    said = f": {one['message']}" if one["message"] else ""
+    return f"{one['progress']:.0%} of {one['type']} {one['execution_id']}, attempt {one['attempt']}{said}"
+
+
+def _monitor(one: dict[str, Any]) -> str:
+    index = one["population_stability_index"]
+    stands = "not enough samples yet" if index is None else f"index {index:.3f} of {one['threshold']}"
+    crossed = f", crossed at sample {one['crossing']['samples']}" if one["crossing"] else ""
+    return f"{one['model']}/{one['version']}: {one['samples']} samples, {stands}{crossed}"
+
+
+def _line(name: str, value: str, width: int) -> str:
+    """Write one thing, broken below its beginning; what a controller sent must not steer the terminal."""
+    shown = "".join(sign if sign.isprintable() else " " for sign in value)
+    columns = max(width - _NAMES_WIDTH, 40)
+    parts = textwrap.wrap(shown, columns, break_on_hyphens=False) or [""]
+    return "".join(f"{name if number == 0 else '':{_NAMES_WIDTH}}{part}\n" for number, part in enumerate(parts))
+
+
+def _journaled(settings: Settings, live: Live | None) -> dict[str, Any]:
+    journal = Journal(settings.state / "journal.db")
+    try:
+        return {
+            "sessions": int(journal.get("session") or b"0"),
+            "messages_waiting": len(journal.messages(limit=MAX_OUTBOX)),
+            "slots": [msgspec.to_builtins(slot) for slot in journal.slots()],
+            "executions": _executions(journal, live),
+        }
+    finally:
+        journal.close()
 
 
 def _executions(journal: Journal, live: Live | None) -> list[dict[str, Any]]:
@@ -114,7 +229,7 @@ def _executions(journal: Journal, live: Live | None) -> list[dict[str, Any]]:
         found.append(
             {
                 "execution_id": offer.execution_id,
-                "type": offer.type.value,
+                "type": offer.type,
                 "attempt": offer.attempt,
                 "progress": share,
                 "message": message,

@@ -1,6 +1,6 @@
 """What to do next, from what is desired and what is held. Pure.
 
-A step that failed is not tried again for the same execution, so that a broken variant cannot make a device busy for
+A step that failed is not tried again for the same attempt, so that a broken variant cannot make a device busy for
 ever; what served before goes on serving.
 """
 
@@ -41,13 +41,13 @@ class Held:
 
     Attributes:
         slots: All of them.
-        proven: For each model that this process has proven to serve, the execution that the receipt answered.
+        proven: For each model that this process has proven to serve, the execution and attempt that its receipt named.
         monitors: Those that are set.
         reported: `(epoch, version)` of the desired document that was reported on last by this process.
     """
 
     slots: Sequence[HeldSlot]
-    proven: dict[str, str]
+    proven: dict[str, tuple[str, int]]
     monitors: Sequence[DriftMonitor]
     reported: tuple[int, int]
 
@@ -56,15 +56,15 @@ def next_step(desired: Desired, held: Held) -> Step | None:
     """Give what to do next, None if all is as desired."""
     serving = {slot.variant.model: slot for slot in held.slots if slot.state is SlotState.SERVING}
     failed = {
-        (slot.variant.variant_id, slot.variant.execution_id) for slot in held.slots if slot.state is SlotState.FAILED
+        (slot.variant.variant_id, *_attempt(slot.variant)) for slot in held.slots if slot.state is SlotState.FAILED
     }
     for variant in desired.variants:
         now = serving.get(variant.model)
         if now is not None and now.variant.variant_id == variant.variant_id:
             # A new execution wants a new proof; so does a new process, which has to load it again.
-            if held.proven.get(variant.model) != variant.execution_id:
+            if held.proven.get(variant.model) != _attempt(variant):
                 return Step(kind=StepKind.PROVE, variant=variant)
-        elif (variant.variant_id, variant.execution_id) not in failed:
+        elif (variant.variant_id, *_attempt(variant)) not in failed:
             return Step(kind=StepKind.INSTALL, variant=variant)
         elif now is not None and variant.model not in held.proven:
             return Step(kind=StepKind.PROVE, variant=now.variant)
@@ -77,3 +77,7 @@ def next_step(desired: Desired, held: Held) -> Step | None:
     if held.reported != (desired.epoch, desired.version):
         return Step(kind=StepKind.REPORT)
     return None
+
+
+def _attempt(variant: DesiredVariant) -> tuple[str, int]:
+    return variant.execution_id, variant.attempt

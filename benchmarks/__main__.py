@@ -17,7 +17,7 @@ def main() -> int:
     options = parser.parse_args()
     results = []
     is_good = True
-    for script in sorted(path for path in FOLDER.glob("*.py") if not path.name.startswith("__")):
+    for script in sorted(path for path in FOLDER.glob("*.py") if not path.name.startswith("_")):
         arguments = ["--quick"] if options.quick else []
         done = subprocess.run(
             [sys.executable, "-m", f"benchmarks.{script.stem}", *arguments],

@@ -7,7 +7,6 @@ signing key), `scheduler`, or `all` of them. Each part runs in a thread of its o
 import json
 import logging
 import signal
-import socket
 import ssl
 import sys
 import threading
@@ -20,21 +19,22 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-import uvicorn
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from controller import keys as secrets
-from controller import migrate
+from controller import migrate, server
 from controller.api import (
     artifacts,
     auth,
+    commands,
     deps,
     devices,
     enrollment,
     errors,
     executions,
     federated,
+    identity,
     incremental,
     inference,
     jobs,
@@ -51,6 +51,7 @@ from controller.errors import Unavailable
 from controller.events import WakeUp
 from controller.gateway import http as device_door
 from controller.gateway.client import Gateway, require_broker
+from controller.gateway.expulsion import Expulsion
 from controller.inference import service as inference_room
 from controller.jobs.runner import JobRunner
 from controller.keys import Keys
@@ -62,18 +63,19 @@ _log: Final = logging.getLogger(__name__)
 _ROUTERS: Final[tuple[APIRouter, ...]] = (
     auth.router,
     devices.router,
+    identity.router,
     enrollment.router,
     artifacts.router,
     models.router,
     jobs.router,
     rollouts.router,
     executions.router,
+    commands.router,
     federated.router,
     incremental.router,
     inference.router,
     observe.router,
 )
-_GRACE_S: Final = 2  # for running requests; also for TLS clients that keep a connection open and do not answer its end
 
 
 class Role(StrEnum):
@@ -201,7 +203,7 @@ def run_until_signal(tasks: list[Task], wake_up: WakeUp) -> None:
         stop.set()
         wake_up.notify()
         for thread in threads:
-            thread.join(_GRACE_S + 5)
+            thread.join(server.GRACE_S + 5)
     if failed:
         raise Unavailable("part.failed", f"The controller's {failed[0]} ended; its log says why.")
 
@@ -245,56 +247,20 @@ def _gateway_tasks(
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
     tls.load_cert_chain(certificate, key)
     https = _server_task(opened, "device door", door, settings.device_host, settings.device_port, tls)
-    return [https, Task(name="gateway", run=Gateway(settings, database, keys, blobs, wake_up).run)]
+    return [
+        https,
+        Task(name="gateway", run=Gateway(settings, database, keys, blobs, wake_up).run),
+        Task(name="expulsion", run=Expulsion(settings, database, keys, wake_up).run),
+    ]
 
 
 def _server_task(
     opened: ExitStack, name: str, app: ASGIApp, host: str, port: int, tls: ssl.SSLContext | None = None
 ) -> Task:
     """Bind a port now, so that one in use is noticed before anything runs, and serve it later."""
-    listening = listen(host, port)
+    listening = server.listen(host, port)
     opened.callback(listening.close)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=_GRACE_S,
-        ssl_context_factory=None if tls is None else lambda _config, _default: tls,
-    )
-    server = uvicorn.Server(config)
-
-    def serve(stop: threading.Event) -> None:
-        def stop_server() -> None:
-            stop.wait()
-            server.should_exit = True
-
-        threading.Thread(target=stop_server, name=f"{name} stop", daemon=True).start()
-        server.run(sockets=[listening])
-
-    return Task(name=name, run=serve)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Listen on a port.
-
-    Raises:
-        Unavailable: `port.in_use`, also for an address that is not of this machine.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(2048)
-    except OSError as error:
-        listening.close()
-        raise Unavailable(
-            "port.in_use",
-            f"Cannot listen on {host}:{port} ({error.strerror or error}); choose another port or address.",
-        ) from error
-    return listening
+    return Task(name=name, run=server.serving(listening, app, tls))
 
 
 def _server_names(settings: Settings) -> list[str]:

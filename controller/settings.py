@@ -23,7 +23,7 @@ class Settings:
         device_url: What devices call the devices' door; empty: `https://<device_host>:<device_port>`.
         controller_name: `controller-<n>`; the broker knows this process by it.
         allow_unisolated: Open uploaded programs where the sandbox is missing.
-        certificate_days: Lifetime of a device's certificate.
+        certificate_lifetime_s: Lifetime of a device's certificate, which is renewed after two thirds of it.
         max_upload_bytes: Largest artifact that is taken.
         offer_timeout_s: How long an online device may take to accept work.
         tick_interval_s: How often timers are looked at.
@@ -43,7 +43,7 @@ class Settings:
     device_url: str = ""
     controller_name: str = "controller-1"
     allow_unisolated: bool = False
-    certificate_days: int = 30
+    certificate_lifetime_s: float = 30 * 86_400.0
     max_upload_bytes: int = 4 * 2**30
     offer_timeout_s: float = 30.0
     tick_interval_s: float = 1.0

@@ -1,7 +1,6 @@
 """What the API says in codes and names, as sentences. Pure; what it does not know is said as it came."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -16,29 +15,6 @@ _RUNTIME_NAMES: Final = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 class Unreadable(Exception):
     """What somebody typed into a form cannot be read; the message says what is expected."""
-
-
-def waiting(waiting_for: Mapping[str, Any], now: datetime) -> str:
-    """Say why an execution does not move; empty where it waits for nothing.
-
-    >>> waiting({"code": "window_closed"}, datetime.now())
-    'window closed'
-    """
-    code = str(waiting_for.get("code") or "")
-    if not code:
-        return ""
-    since, at = format.moment(waiting_for.get("since")), format.moment(waiting_for.get("at"))
-    passed = format.span((now - since).total_seconds()) if since else ""
-    if code == "device_offline":
-        return f"device offline since {passed}" if passed else "device offline"
-    if code == "device_answer":
-        return f"device has not answered for {passed}" if passed else "device's answer"
-    if code == "wave":
-        return "its wave"
-    if code == "retry_at" and at:
-        return f"retry {format.ahead(at, now)}"
-    words = code.replace("_", " ").replace(".", ": ")
-    return f"{words} since {passed}" if passed else words
 
 
 def selector(given: Mapping[str, Any]) -> str:
@@ -101,6 +77,27 @@ def runtime(name: str) -> str:
     return _RUNTIME_NAMES.get(name, name)
 
 
+def command(name: str) -> str:
+    """Say what a command asks for.
+
+    >>> command("restart_agent")
+    'restart agent'
+    """
+    return name.replace("_", " ")
+
+
+def answer(result: Mapping[str, Any]) -> str:
+    """Say what a device answered to a command.
+
+    >>> answer({"agent_version": "0.2.0", "uptime_s": 7300.5, "sessions": 3})
+    'agent 0.2.0, up 2 h, session 3'
+    """
+    uptime_s = result.get("uptime_s")
+    if not isinstance(uptime_s, int | float):
+        return ""
+    return f"agent {result.get('agent_version')}, up {format.span(uptime_s)}, session {result.get('sessions')}"
+
+
 def noticed(evidence: Mapping[str, Any]) -> str:
     """Say what made a device learn.
 
@@ -128,6 +125,9 @@ def event(happened: Event) -> str:
         return f"{happened.name.replace('.', ' ').replace('_', ' ')}: {format.tail(happened.subject)}"
     facts = {name: "" if value is None else value for name, value in happened.data.items()}
     facts["kind"] = str(facts.get("kind", "?")).replace("_", " ")
+    facts["command"] = command(str(facts.get("command", "?")))
+    facts["because"] = f": {facts['reason']}" if facts.get("reason") else ""
+    facts["likeness"] = f" It looks like {facts['claims']}." if facts.get("claims") else ""
     return said.format_map(_Facts(facts, subject=format.tail(happened.subject))).strip()
 
 
@@ -186,11 +186,21 @@ class _Facts(dict[str, Any]):
 
 
 _EVENTS: Final = {
+    "broker.synced": "A broker follows revision {revision} of whom it shall shut out.",
+    "certificate.renewed": "{subject} got a fresh certificate.",
+    "command.created": "A command was given: {command}, {devices} devices.",
     "dataset.created": "Data set {subject} was created with {samples} samples.",
+    "device.activated": "{subject} was activated again.",
+    "device.approved": "{subject} was approved.",
+    "device.asked_to_join": "{subject} asked to join and waits for approval.{likeness}",
+    "device.cloned": "Two machines use the identity of {subject}.",
     "device.enrolled": "{subject} enrolled itself.",
     "device.labelled": "{subject} got other labels.",
+    "device.merged": "{subject} goes on with the new key of its machine, which had asked as {claim}.",
     "device.offline": "{subject} went offline.",
     "device.online": "{subject} came online.",
+    "device.retired": "{subject} was retired{because}.",
+    "device.suspended": "{subject} was suspended{because}.",
     "execution.finished": "An execution ended: {kind}, {state}. {code}",
     "evidence.passed_over": "{subject} noticed drift; nothing was begun: {reason}",
     "federated_round.closed": "Round {round} of run {subject} closed, {updates} updates.",

@@ -88,6 +88,8 @@ def agents(settings: list[AgentSettings]) -> Iterator[list[subprocess.Popen[str]
             one.state.mkdir(parents=True, exist_ok=True)
             environment = {
                 "SHOAL_AGENT_STATE": str(one.state),
+                "SHOAL_AGENT_CONFIG": os.devnull,  # whatever this machine has for an agent of its own
+                "SHOAL_AGENT_INSTANCE": one.state.name,  # several on one machine
                 "SHOAL_AGENT_RUNTIMES": one.runtimes,
                 "SHOAL_AGENT_TOKEN": one.token,
                 "SHOAL_AGENT_CONTROLLER_URL": one.device_url,

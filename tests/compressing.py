@@ -13,7 +13,7 @@ import psutil
 
 from scenarios.digits.data import CLASSES, Samples, Split, load_split
 from scenarios.digits.model import train_first_version
-from shoal.cli.broker import embedded_broker
+from shoal.cli.embedded_broker import embedded_broker
 from shoal.client import Client
 from shoal.schemas.artifacts import DatasetRequest, ModelRequest, Version, VersionRequest
 from shoal.schemas.jobs import CompressionRequest, Job

@@ -16,7 +16,7 @@ from controller.db import utc_now
 from controller.devices import enrollment
 from shoal.schemas.devices import EnrollmentTokenRequest
 from shoal.wire import envelope, signing, topics
-from shoal.wire.devices import Birth, EnrollRequest, Facts
+from shoal.wire.devices import Birth, EnrollAnswer, EnrollRequest, Facts
 from shoal.wire.envelope import Message
 from tests.rig import BrokerAt, Office
 
@@ -46,6 +46,7 @@ class Device:
             )
             request = EnrollRequest(token=token, csr=csr.public_bytes(Encoding.PEM).decode(), facts=facts)
             answer = enrollment.enroll(session, office.keys, office.settings, request, utc_now())
+        assert isinstance(answer, EnrollAnswer)
         self.id = answer.device_id
         self.inbox: queue.Queue[Message] = queue.Queue()
         self._client = Client(CallbackAPIVersion.VERSION2, client_id=self.id, protocol=MQTTProtocolVersion.MQTTv5)
@@ -72,7 +73,10 @@ class Device:
         self._client.publish(topic, payload, qos=1).wait_for_publish(10)
 
     def birth(self, session: int = 1, **others: Any) -> None:
-        self.say("presence", Birth(id=f"{session}-1", session=session, boot_id="b", agent_version="0.1.0", **others))
+        self.say(
+            "presence",
+            Birth(id=f"{session}-1", session=session, instance="i", boot_id="b", agent_version="0.1.0", **others),
+        )
 
     def hears(self, kind: type[M]) -> M:
         while not isinstance(message := self.inbox.get(timeout=20), kind):

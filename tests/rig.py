@@ -1,5 +1,6 @@
 """A controller on a real broker, for tests: everything but its HTTP doors."""
 
+import getpass
 import socket
 import threading
 import time
@@ -10,9 +11,11 @@ from typing import TypeVar
 
 from controller import events, migrate
 from controller.blobs import BlobStore
+from controller.broker import BrokerPlan
 from controller.db import Database
 from controller.events import WakeUp
 from controller.gateway.client import Gateway
+from controller.gateway.expulsion import Expulsion
 from controller.keys import Keys
 from controller.scheduler import Scheduler
 from controller.settings import Settings
@@ -32,6 +35,13 @@ class BrokerAt:
     keys: Keys
     state: Path
     has_access_list: bool
+
+
+def broker_plan(folder: Path, port: int) -> BrokerPlan:
+    """Give the plan of a broker on loopback that runs as whoever runs the tests."""
+    return BrokerPlan(
+        hosts=["127.0.0.1"], listen="127.0.0.1", port=port, controllers=1, user=getpass.getuser(), place=folder
+    )
 
 
 def free_port() -> int:
@@ -70,7 +80,8 @@ class Office:
     def start(self) -> None:
         gateway = Gateway(self.settings, self.database, self.keys, self.blobs, self.wake_up)
         scheduler = Scheduler(settings=self.settings, database=self.database, blobs=self.blobs, wake_up=self.wake_up)
-        for run in (gateway.run, scheduler.run):
+        expulsion = Expulsion(self.settings, self.database, self.keys, self.wake_up)
+        for run in (gateway.run, scheduler.run, expulsion.run):
             self._threads.append(threading.Thread(target=run, args=(self._stop,)))
             self._threads[-1].start()
         # From here on the broker keeps for the gateway what devices say.

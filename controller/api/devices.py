@@ -78,24 +78,24 @@ def list_devices(
         for row in session.scalars(select(DesiredRow).where(DesiredRow.device_id.in_(row.id for row in found.items)))
     }
     return Page(
-        items=[_device(row, held[row.id]) for row in found.items],
+        items=[shown(row, held[row.id]) for row in found.items],
         next_cursor=found.next_cursor,
         total=found.total,
     )
 
 
 @router.get("/devices/{device_id}")
-def show_device(device_id: str, _caller: Reader, session: Reading) -> Device:
+def showshown(device_id: str, _caller: Reader, session: Reading) -> Device:
     """Show a device: facts, labels, slots, and how far it follows its desired document."""
-    return _device(service.get(session, device_id), service.desired_of(session, device_id))
+    return shown(service.get(session, device_id), service.desired_of(session, device_id))
 
 
 @router.patch("/devices/{device_id}")
-def change_device(device_id: str, body: DeviceChange, caller: Changer, session: Writing) -> Device:
+def changeshown(device_id: str, body: DeviceChange, caller: Changer, session: Writing) -> Device:
     """Replace a device's labels."""
     row = service.set_labels(session, device_id, body.labels)
     audit.note(session, actor=caller.name, action="device.change", subject=device_id, data={"labels": body.labels})
-    return _device(row, service.desired_of(session, device_id))
+    return shown(row, service.desired_of(session, device_id))
 
 
 @router.get("/devices/{device_id}/receipts")
@@ -145,11 +145,15 @@ def _counts(session: Session, query: Select[str, int]) -> dict[str, int]:
     return {name: int(count) for name, count in session.execute(query)}
 
 
-def _device(row: DeviceRow, desired: DesiredRow) -> Device:
+def shown(row: DeviceRow, desired: DesiredRow) -> Device:
+    """Give a device as the API shows it."""
     reported: dict[str, Any] = row.reported
     return Device(
         id=row.id,
         state=row.state,
+        state_reason=row.state_reason,
+        hardware_id=row.hardware_id,
+        claims_device_id=row.claims_device_id,
         online=row.online,
         labels=row.labels,
         facts=row.facts,

@@ -5,10 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from sqlalchemy import select
 
-from controller.api.deps import Reader, Reading
+from controller import audit
+from controller.api.deps import Changer, Reader, Reading, Writing
 from controller.api.pagination import Wanted, page
-from controller.errors import NotFound
-from controller.executions.states import ExecutionState
+from controller.db import utc_now
+from controller.errors import Conflict, NotFound
+from controller.executions import service as executions
+from controller.executions.states import ExecutionState, is_end
 from controller.executions.tables import ExecutionRow
 from shoal.schemas.common import Page
 from shoal.schemas.executions import Execution
@@ -46,4 +49,17 @@ def show_execution(execution_id: str, _caller: Reader, session: Reading) -> Exec
     row = session.get(ExecutionRow, execution_id)
     if row is None:
         raise NotFound("execution.not_found", "There is no such execution.")
+    return Execution.model_validate(row)
+
+
+@router.post("/{execution_id}/cancel")
+def cancel_execution(execution_id: str, caller: Changer, session: Writing) -> Execution:
+    """Stop an execution; its device is told to forget it, and what wanted it goes on without it."""
+    row = session.get(ExecutionRow, execution_id, with_for_update=True)
+    if row is None:
+        raise NotFound("execution.not_found", "There is no such execution.")
+    if is_end(ExecutionState(row.state)):
+        raise Conflict("execution.ended", f"This execution has {row.state} already.", state=row.state)
+    executions.cancel(session, row, utc_now())
+    audit.note(session, actor=caller.name, action="execution.cancel", subject=execution_id)
     return Execution.model_validate(row)

@@ -1,9 +1,9 @@
-"""The life of a device as one transition table. Pure."""
+"""The life of a device as one transition table, and what each state may do at the doors. Pure."""
 
 from enum import StrEnum
 from typing import Final
 
-from controller.errors import Conflict
+from controller.errors import Conflict, Forbidden
 
 
 class DeviceState(StrEnum):
@@ -42,6 +42,38 @@ def next_state(present: DeviceState, wanted: DeviceState) -> DeviceState:
     return wanted
 
 
-def may_connect(state: DeviceState) -> bool:
-    """Tell whether both doors listen to a device in this state."""
-    return state is DeviceState.ACTIVE
+class Act(StrEnum):
+    """What a device may ask of the doors."""
+
+    ENROLL = "enroll"  # ask again how its enrolment stands
+    CONNECT = "connect"  # be heard on MQTT, be given work
+    RENEW = "renew"  # get a fresh certificate
+    BLOBS = "blobs"  # fetch and upload artifacts
+
+
+ALLOWED: Final[dict[DeviceState, frozenset[Act]]] = {
+    DeviceState.PENDING: frozenset({Act.ENROLL}),
+    DeviceState.ACTIVE: frozenset(Act),
+    DeviceState.SUSPENDED: frozenset(),
+    DeviceState.RETIRED: frozenset(),
+}
+
+
+def may(state: DeviceState, act: Act) -> bool:
+    """Tell whether a device in this state may do that; both doors ask here.
+
+    >>> may(DeviceState.ACTIVE, Act.BLOBS), may(DeviceState.PENDING, Act.CONNECT)
+    (True, False)
+    """
+    return act in ALLOWED[state]
+
+
+def require(state: DeviceState, act: Act, reason: str) -> None:
+    """Refuse what a device may not do.
+
+    Raises:
+        Forbidden: `device.pending`, `device.suspended`, `device.retired`.
+    """
+    if not may(state, act):
+        because = f" ({reason})" if reason else ""
+        raise Forbidden(f"device.{state}", f"This device is {state}{because}; it may not {act}.")

@@ -1,7 +1,7 @@
-"""The registry: presence, facts, desired and reported documents, receipts.
+"""The registry: facts, desired and reported documents, receipts.
 
 Every write that comes from a device is idempotent and ordered by `(session, sequence)`, because a broker may lose,
-double and reorder. Not here: enrolment, selectors, and what should be desired (rooms above decide).
+double and reorder. Not here: enrolment, identity, sessions, selectors, and what should be desired (rooms above decide).
 """
 
 from collections.abc import Callable, Mapping
@@ -14,12 +14,13 @@ from sqlalchemy.orm import Session
 
 from controller import events
 from controller.db import utc_now
+from controller.devices.lifecycle import Act, DeviceState, may
 from controller.devices.selectors import select_devices
 from controller.devices.tables import DesiredRow, DeviceRow, ReceiptRow
 from controller.errors import NotFound
 from shoal.wire import topics
-from shoal.wire.devices import Birth, FactsReport, Will
-from shoal.wire.rollouts import Desired, Receipt, Reported
+from shoal.wire.devices import FactsReport
+from shoal.wire.rollouts import Desired, DesiredVariant, Receipt, Reported
 
 
 def get(session: Session, device_id: str) -> DeviceRow:
@@ -29,6 +30,18 @@ def get(session: Session, device_id: str) -> DeviceRow:
         NotFound: `device.not_found`.
     """
     device = session.get(DeviceRow, device_id)
+    if device is None:
+        raise NotFound("device.not_found", f"There is no device {device_id[:40]}.")
+    return device
+
+
+def lock(session: Session, device_id: str) -> DeviceRow:
+    """Give a device, held for this transaction.
+
+    Raises:
+        NotFound: `device.not_found`.
+    """
+    device = session.get(DeviceRow, device_id, with_for_update=True)
     if device is None:
         raise NotFound("device.not_found", f"There is no device {device_id[:40]}.")
     return device
@@ -80,31 +93,22 @@ def republish_desired(session: Session, device_id: str) -> None:
     _publish(session, device_id, msgspec.convert(desired_of(session, device_id).body, Desired))
 
 
-def note_birth(session: Session, device: DeviceRow, birth: Birth, now: datetime) -> bool:
-    """Take a birth; False for one of a session that is over already."""
-    if birth.session < device.session:
-        return False
-    if not device.online or birth.session > device.session:
-        events.record(session, "device.online", subject=device.id, device_id=device.id, data={"session": birth.session})
-        device.online_since = now
-    device.session = birth.session
-    device.online = True
-    device.last_seen_at = now
-    device.boot_id = birth.boot_id
-    device.agent_version = birth.agent_version
-    held = desired_of(session, device.id)
-    if (birth.desired_epoch, birth.desired_version) != (held.epoch, held.version):
-        republish_desired(session, device.id)
-    return True
+def clear_desired(session: Session, device_id: str) -> None:
+    """Take the retained document from the broker; the row stays."""
+    events.publish(session, topic=topics.down(device_id, "desired"), kind="", body="", retain=True)
 
 
-def note_will(session: Session, device: DeviceRow, will: Will, now: datetime) -> None:
-    """Take a will; one of an older session says nothing about the present one."""
-    if will.session != device.session or not device.online:
-        return
-    device.online = False
-    device.last_seen_at = now
-    events.record(session, "device.offline", subject=device.id, device_id=device.id, data={"clean": will.clean})
+def set_attempt(session: Session, device_id: str, execution_id: str, attempt: int) -> None:
+    """Have a rollout step tried again, in the desired document that carries it."""
+
+    def retried(variant: DesiredVariant) -> DesiredVariant:
+        is_meant = variant.execution_id == execution_id
+        return msgspec.structs.replace(variant, attempt=attempt) if is_meant else variant
+
+    def change(desired: Desired) -> Desired:
+        return msgspec.structs.replace(desired, variants=[retried(variant) for variant in desired.variants])
+
+    change_desired(session, device_id, change)
 
 
 def save_facts(device: DeviceRow, report: FactsReport, now: datetime) -> bool:
@@ -175,5 +179,7 @@ def latest_receipts(session: Session, device_id: str | None = None) -> list[Rece
 
 
 def _publish(session: Session, device_id: str, desired: Desired) -> None:
+    if not may(DeviceState(get(session, device_id).state), Act.CONNECT):
+        return  # it is published when the device is activated
     body = msgspec.json.encode(desired).decode()
     events.publish(session, topic=topics.down(device_id, "desired"), kind="desired", body=body, retain=True)

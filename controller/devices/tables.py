@@ -1,4 +1,4 @@
-"""Rows of the registry: devices, what they shall run, what they prove to run, and enrolment tokens."""
+"""Rows of the registry: devices, certificates, sessions, what devices shall run and prove to run, enrolment tokens."""
 
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,9 @@ class DeviceRow(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     public_key: Mapped[bytes] = mapped_column(unique=True)  # 32 bytes, Ed25519
     state: Mapped[str] = mapped_column(index=True)  # controller.devices.lifecycle.DeviceState
+    state_reason: Mapped[str] = mapped_column(default="")  # a code or an operator's words: `cloned`
+    hardware_id: Mapped[str | None] = mapped_column(index=True)  # as the device said when it enrolled
+    claims_device_id: Mapped[str | None]  # of a pending one: the device whose hardware this is
     labels: Mapped[dict[str, Any]]
     facts: Mapped[dict[str, Any]]
     facts_session: Mapped[int] = mapped_column(default=0)
@@ -24,6 +27,9 @@ class DeviceRow(Base):
     online_since: Mapped[datetime | None]
     last_seen_at: Mapped[datetime | None]
     session: Mapped[int] = mapped_column(default=0)  # of the latest birth
+    session_must_end: Mapped[bool] = mapped_column(default=False, index=True)  # the gateway ends it at the broker
+    revoked_in: Mapped[int] = mapped_column(default=0, index=True)  # revision of the broker access that shut it out
+    offer_number: Mapped[int] = mapped_column(default=0)  # of the latest offer
     boot_id: Mapped[str] = mapped_column(default="")
     agent_version: Mapped[str] = mapped_column(default="")
     reported: Mapped[dict[str, Any]]  # the latest `reported` body, {} before the first
@@ -32,6 +38,48 @@ class DeviceRow(Base):
     certificate_expires_at: Mapped[datetime]
     enrollment_token_id: Mapped[str]
     enrolled_at: Mapped[datetime]
+
+
+class CertificateRow(Base):
+    """A certificate that was issued to a device."""
+
+    __tablename__ = "certificates"
+    serial: Mapped[str] = mapped_column(primary_key=True)
+    device_id: Mapped[str] = mapped_column(ForeignKey("devices.id"), index=True)
+    issued_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None] = mapped_column(index=True)
+    reason: Mapped[str] = mapped_column(default="")
+
+
+class SessionRow(Base):
+    """A session of a device with the broker, known by its birth."""
+
+    __tablename__ = "device_sessions"
+    device_id: Mapped[str] = mapped_column(ForeignKey("devices.id"), primary_key=True)
+    session: Mapped[int] = mapped_column(primary_key=True)
+    instance: Mapped[str]
+    boot_id: Mapped[str]
+    agent_version: Mapped[str]
+    begun_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    end: Mapped[str] = mapped_column(default="")  # clean, lost, replaced, refused
+
+
+class BrokerAccessRow(Base):
+    """Who a broker shall shut out: one row, which a revision names.
+
+    `wanted` counts changes, `made` is the revision of `crl` (the gateway signs it), `synced` the latest that a broker
+    has taken over.
+    """
+
+    __tablename__ = "broker_access"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    wanted: Mapped[int]
+    made: Mapped[int]
+    synced: Mapped[int]
+    crl: Mapped[str]
+    made_at: Mapped[datetime | None]
 
 
 class DesiredRow(Base):
@@ -77,6 +125,7 @@ class EnrollmentTokenRow(Base):
     name: Mapped[str]
     secret_digest: Mapped[str] = mapped_column(unique=True)
     labels: Mapped[dict[str, Any]]
+    needs_approval: Mapped[bool] = mapped_column(default=False)
     max_uses: Mapped[int]
     uses: Mapped[int] = mapped_column(default=0)
     created_by: Mapped[str]

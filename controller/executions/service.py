@@ -1,4 +1,5 @@
-"""Executions as rows: created, sent, reported on, timed, ended. States and timers are decided in `states`.
+"""Executions as rows: created, reported on, timed, tried again, ended. What is decided stands in `states`,
+`retries` and `lanes`, what is sent in `dispatch`.
 
 Everything here may happen twice or late: a report of an older attempt, or of an older `(session, sequence)`, changes
 nothing, and neither does a report on what has ended already.
@@ -8,24 +9,26 @@ Not here: what an execution means (its owner judges its result, and reads its ro
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-import msgspec
-from sqlalchemy import or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from controller import events
 from controller.db import utc_now
-from controller.devices import service as devices
+from controller.devices.lifecycle import DeviceState
 from controller.devices.tables import DeviceRow
 from controller.errors import Invalid, NotFound
-from controller.executions.states import ExecutionState, Step, Timer, is_end, move, next_step, retry_after
+from controller.executions import dispatch
+from controller.executions.lanes import LIMITS
+from controller.executions.retries import ErrorClass, class_of, retry_at
+from controller.executions.states import ExecutionState, Priority, Step, Timer, is_end, next_step
 from controller.executions.tables import ExecutionRow
-from shoal.wire import topics
-from shoal.wire.executions import Cancel, ExecutionKind, ExecutionReport, Offer, ReportState
+from shoal.wire.executions import ExecutionKind, ExecutionReport, ReportState
 
 Judge = Callable[[ExecutionRow], "Fault | None"]
-_OPEN = [state.value for state in ExecutionState if not is_end(state)]
+_OPEN: Final = [state.value for state in ExecutionState if not is_end(state)]
+_NINETY_DAYS_S: Final = 90 * 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +36,12 @@ class Work:
     """What shall be done once by one device.
 
     Attributes:
-        owner_id: The rollout, round or incremental update that wants it.
+        owner_id: The rollout, round, incremental update or command that wants it.
         spec: The offer's spec; {} for a rollout step, which travels in the desired document.
         sent_timeout_s: How long the device, being online, may take to accept.
         progress_timeout_s: How long it may take from one report to the next.
+        max_attempts: At most; a failure's class may allow fewer.
+        expires_in_s: After this it ends as `execution.expired`, whatever it waits for.
     """
 
     kind: ExecutionKind
@@ -46,6 +51,8 @@ class Work:
     sent_timeout_s: float
     progress_timeout_s: float
     max_attempts: int = 3
+    priority: Priority = Priority.NORMAL
+    expires_in_s: float = _NINETY_DAYS_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +64,7 @@ class Fault:
 
 
 def create(session: Session, work: Work) -> ExecutionRow:
-    """Want something of a device; sent at once if it is online.
+    """Want something of a device; sent at once if it is online and has room for it.
 
     Raises:
         NotFound: `device.not_found`.
@@ -70,11 +77,14 @@ def create(session: Session, work: Work) -> ExecutionRow:
         state=ExecutionState.QUEUED,
         attempt=0,
         max_attempts=work.max_attempts,
+        priority=work.priority,
+        expires_at=now + timedelta(seconds=work.expires_in_s),
         spec=dict(work.spec),
         sent_timeout_s=work.sent_timeout_s,
         progress_timeout_s=work.progress_timeout_s,
         waiting_for={},
         result={},
+        code="",
         created_at=now,
         updated_at=now,
     )
@@ -83,7 +93,10 @@ def create(session: Session, work: Work) -> ExecutionRow:
         raise NotFound("device.not_found", f"There is no device {work.device_id[:40]}.")
     session.add(row)
     session.flush()
-    _apply(session, row, device, next_step(_timer(row, device), now), now)
+    if device.state == DeviceState.RETIRED:
+        finish(session, row, ExecutionState.CANCELED, code="device.retired", now=now)
+    else:
+        _send(session, row, device, now)
     return row
 
 
@@ -103,22 +116,22 @@ def on_report(
     row = session.get(ExecutionRow, report.execution_id, with_for_update=True)
     if row is None or row.device_id != device.id:
         raise NotFound("execution.not_found", "There is no such execution of this device.")
-    is_rollout_step = row.kind == ExecutionKind.ROLLOUT_STEP
-    if is_rollout_step and report.state is ReportState.SUCCEEDED:
+    if row.kind == ExecutionKind.ROLLOUT_STEP and report.state is ReportState.SUCCEEDED:
         raise Invalid("execution.needs_receipt", "A rollout step succeeds on a receipt, not on a report.")
     is_late = (report.session, report.sequence) <= (row.report_session, row.report_sequence)
-    # A rollout step travels in the desired document, which knows no attempts.
-    is_of_an_older_attempt = report.attempt < row.attempt and not is_rollout_step
-    if is_late or is_end(ExecutionState(row.state)) or is_of_an_older_attempt:
+    if is_late or is_end(ExecutionState(row.state)) or report.attempt < row.attempt:
         return row
     row.report_session, row.report_sequence = report.session, report.sequence
     row.progress = report.progress
     state = ExecutionState(report.state.value)
     if state is ExecutionState.IN_PROGRESS:
-        _enter(row, state, now, deadline_at=now + timedelta(seconds=row.progress_timeout_s))
+        dispatch.enter(row, state, now)
+        row.deadline_at = min(now + timedelta(seconds=row.progress_timeout_s), row.expires_at)
         row.message = report.message
     elif state is ExecutionState.SUCCEEDED and (fault := judge(row)) is not None:
         finish(session, row, ExecutionState.FAILED, code=fault.code, message=fault.message, now=now)
+    elif state is ExecutionState.FAILED:
+        _fail(session, row, class_of(report.code), state, report.code, report.message, now)
     else:
         finish(session, row, state, code=report.code, message=report.message, result=report.result, now=now)
     return row
@@ -134,50 +147,62 @@ def finish(
     message: str = "",
     result: Mapping[str, Any] | None = None,
 ) -> None:
-    """End an execution.
+    """End an execution; what waited behind it on its device is sent.
 
     Raises:
         Conflict: `execution.illegal_transition`, if it has ended already.
     """
-    _enter(row, state, now, deadline_at=None)
+    dispatch.enter(row, state, now)
+    row.deadline_at = row.not_before = None
     row.code, row.message, row.result = code, message, dict(result or {})
     row.finished_at = now
     row.progress = 1.0 if state is ExecutionState.SUCCEEDED else row.progress
     data = {"kind": row.kind, "state": row.state, "owner_id": row.owner_id, "code": code}
     events.record(session, "execution.finished", subject=row.id, device_id=row.device_id, data=data)
+    if row.kind in LIMITS:
+        dispatch.fill(session, session.get_one(DeviceRow, row.device_id), now)
 
 
 def cancel(session: Session, row: ExecutionRow, now: datetime) -> None:
     """End an execution that is open, and tell its device to stop; one that has ended stays as it is."""
     if not is_end(ExecutionState(row.state)):
         finish(session, row, ExecutionState.CANCELED, now=now)
-        _tell_to_stop(session, row.device_id, row.id)
+        dispatch.tell_to_stop(session, row.device_id, row.id)
 
 
 def on_birth(session: Session, device: DeviceRow, open_ids: Collection[str], now: datetime) -> None:
     """Make device and controller agree again: offer what the device lacks, stop what has ended here."""
-    rows = session.scalars(
-        select(ExecutionRow).where(ExecutionRow.device_id == device.id, ExecutionRow.state.in_(_OPEN))
-    ).all()
+    rows = _open_of(session, device.id)
+    queued = [row for row in rows if row.state == ExecutionState.QUEUED]
     for row in rows:
-        if row.state == ExecutionState.QUEUED:
-            _apply(session, row, device, next_step(_timer(row, device), now), now)
-        elif row.id in open_ids:
-            row.deadline_at = now + timedelta(seconds=row.progress_timeout_s)
+        if row in queued:
+            continue
+        if row.id in open_ids:
+            row.deadline_at = min(now + timedelta(seconds=row.progress_timeout_s), row.expires_at)
             row.waiting_for = {"code": "device_answer", "since": now.isoformat()}
         else:
-            _offer(session, row, now)  # the same attempt: the device may have its answer in the journal
+            dispatch.offer(session, row, device, now)  # the device may have its answer in the journal
+    dispatch.fill(session, device, now)
+    for row in queued:
+        if row.state == ExecutionState.QUEUED:
+            dispatch.rest(row, device, now)
     for forgotten in set(open_ids) - {row.id for row in rows}:
-        _tell_to_stop(session, device.id, forgotten)
+        dispatch.tell_to_stop(session, device.id, forgotten)
 
 
 def on_offline(session: Session, device: DeviceRow, now: datetime) -> None:
     """Stop the timers of a device that has gone: it can do nothing about them."""
-    for row in session.scalars(
-        select(ExecutionRow).where(ExecutionRow.device_id == device.id, ExecutionRow.state.in_(_OPEN))
-    ):
-        row.deadline_at = None
-        row.waiting_for = _offline_since(device, now)
+    for row in _open_of(session, device.id):
+        dispatch.rest(row, device, now)
+
+
+def on_state_change(session: Session, device: DeviceRow, now: datetime) -> None:
+    """Follow a device's state: a retired one does nothing any more, a suspended one's work waits."""
+    for row in _open_of(session, device.id):
+        if device.state == DeviceState.RETIRED:
+            finish(session, row, ExecutionState.CANCELED, code="device.retired", now=now)
+        else:
+            dispatch.rest(row, device, now)
 
 
 def tick(session: Session, now: datetime, *, limit: int = 500) -> int:
@@ -185,82 +210,65 @@ def tick(session: Session, now: datetime, *, limit: int = 500) -> int:
     due = session.execute(
         select(ExecutionRow, DeviceRow)
         .join(DeviceRow, DeviceRow.id == ExecutionRow.device_id)
-        .where(
-            ExecutionRow.state.in_(_OPEN),
-            DeviceRow.online.is_(True),
-            or_(
-                ExecutionRow.deadline_at <= now,
-                (ExecutionRow.state == ExecutionState.QUEUED) & ExecutionRow.deadline_at.is_(None),
-            ),
-        )
-        .order_by(ExecutionRow.id)
+        .where(ExecutionRow.state.in_(_OPEN), ExecutionRow.deadline_at <= now)
+        .order_by(ExecutionRow.deadline_at, ExecutionRow.id)
         .limit(limit)
     ).all()
     for row, device in due:
-        _apply(session, row, device, next_step(_timer(row, device), now), now)
+        _do_due(session, row, device, now)
     return len(due)
 
 
-def _apply(session: Session, row: ExecutionRow, device: DeviceRow, step: Step, now: datetime) -> None:
-    if step is Step.SEND:
-        row.attempt += 1
-        _offer(session, row, now)
-    elif step is Step.RETRY:
-        retry_at = now + retry_after(row.attempt)
-        _enter(row, ExecutionState.QUEUED, now, deadline_at=retry_at)
-        row.waiting_for = {"code": "retry_at", "since": now.isoformat(), "at": retry_at.isoformat()}
-    elif step is Step.TIME_OUT:
-        message = f"No answer in {row.max_attempts} attempts."
-        finish(session, row, ExecutionState.TIMED_OUT, now=now, code="execution.timed_out", message=message)
-    elif not device.online:
-        row.waiting_for = _offline_since(device, now)
-
-
-def _offer(session: Session, row: ExecutionRow, now: datetime) -> None:
-    deadline_at = now + timedelta(seconds=row.sent_timeout_s)
-    if row.state == ExecutionState.QUEUED:
-        _enter(row, ExecutionState.SENT, now, deadline_at=deadline_at)
-    row.deadline_at = deadline_at
-    row.waiting_for = {"code": "device_answer", "since": now.isoformat()}
-    if row.kind == ExecutionKind.ROLLOUT_STEP:
-        if row.attempt > 1:
-            devices.republish_desired(session, row.device_id)
-    else:
-        offer = Offer(
-            execution_id=row.id,
-            type=ExecutionKind(row.kind),
-            attempt=row.attempt,
-            timeout_s=row.progress_timeout_s,
-            spec=msgspec.Raw(msgspec.json.encode(row.spec)),
-        )
-        _publish(session, row.device_id, "offer", offer)
-
-
-def _tell_to_stop(session: Session, device_id: str, execution_id: str) -> None:
-    _publish(session, device_id, "cancel", Cancel(execution_id=execution_id))
-
-
-def _publish(session: Session, device_id: str, kind: str, message: Offer | Cancel) -> None:
-    body = msgspec.json.encode(message).decode()
-    events.publish(session, topic=topics.down(device_id, "execution"), kind=kind, body=body)
-
-
-def _enter(row: ExecutionRow, state: ExecutionState, now: datetime, *, deadline_at: datetime | None) -> None:
-    row.state = move(ExecutionState(row.state), state)
-    row.updated_at = now
-    row.deadline_at = deadline_at
-    row.waiting_for = {}
-
-
-def _timer(row: ExecutionRow, device: DeviceRow) -> Timer:
-    return Timer(
+def _do_due(session: Session, row: ExecutionRow, device: DeviceRow, now: datetime) -> None:
+    timer = Timer(
         state=ExecutionState(row.state),
-        attempt=row.attempt,
-        max_attempts=row.max_attempts,
-        is_device_online=device.online,
+        can_act=dispatch.can_act(device),
         deadline_at=row.deadline_at,
+        expires_at=row.expires_at,
     )
+    step = next_step(timer, now)
+    if step is Step.SEND:
+        _send(session, row, device, now)
+    elif step is Step.RETRY:
+        message = f"No answer in {row.attempt} attempts."
+        _fail(session, row, ErrorClass.SILENCE, ExecutionState.TIMED_OUT, "execution.timed_out", message, now)
+    elif step is Step.EXPIRE:
+        waited = str(row.waiting_for.get("code") or row.state).replace("_", " ")
+        message = f"Not done in its time; it waited for: {waited}."
+        dispatch.tell_to_stop(session, row.device_id, row.id)
+        finish(session, row, ExecutionState.TIMED_OUT, now=now, code="execution.expired", message=message)
+    elif not is_end(timer.state):
+        dispatch.rest(row, device, now)  # its moment came while the device was away
 
 
-def _offline_since(device: DeviceRow, now: datetime) -> dict[str, Any]:
-    return {"code": "device_offline", "since": (device.last_seen_at or now).isoformat()}
+def _send(session: Session, row: ExecutionRow, device: DeviceRow, now: datetime) -> None:
+    """Send a queued execution if it is due and its device can take it; otherwise it says what it waits for."""
+    dispatch.fill(session, device, now)
+    if row.state == ExecutionState.QUEUED:
+        dispatch.rest(row, device, now)
+
+
+def _fail(
+    session: Session,
+    row: ExecutionRow,
+    error_class: ErrorClass,
+    end: ExecutionState,
+    code: str,
+    message: str,
+    now: datetime,
+) -> None:
+    """Try an execution again later, or end it."""
+    again_at = retry_at(row.id, error_class, max(row.attempt, 1), row.max_attempts, now)
+    if again_at is None:
+        finish(session, row, end, code=code, message=message, now=now)
+        return
+    dispatch.enter(row, ExecutionState.QUEUED, now)
+    row.code, row.message, row.not_before = code, message, again_at
+    dispatch.rest(row, session.get_one(DeviceRow, row.device_id), now)
+    if row.kind in LIMITS:
+        dispatch.fill(session, session.get_one(DeviceRow, row.device_id), now)  # its place is free meanwhile
+
+
+def _open_of(session: Session, device_id: str) -> list[ExecutionRow]:
+    query = select(ExecutionRow).where(ExecutionRow.device_id == device_id, ExecutionRow.state.in_(_OPEN))
+    return list(session.scalars(query.order_by(ExecutionRow.id)))

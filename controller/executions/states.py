@@ -1,12 +1,12 @@
 """The life of an execution: one transition table, and what its timer does when it fires. Pure.
 
-`rejected` means that the device will never do it; `failed` that it tried. Both end the execution; a silence is tried
-again until the attempts are used up, and is `timed_out` then.
+`rejected` means that the device will never do it and ends the execution; `failed` that it tried, and `retries` says
+whether it is tried again. A silence is tried again until the attempts are used up, and is `timed_out` then.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import datetime
+from enum import IntEnum, StrEnum
 from typing import Final
 
 from controller.errors import Conflict
@@ -42,8 +42,13 @@ TRANSITIONS: Final[dict[ExecutionState, frozenset[ExecutionState]]] = {
     **{end: frozenset() for end in _ENDS},
 }
 
-_FIRST_RETRY: Final = timedelta(seconds=2)
-_LONGEST_RETRY: Final = timedelta(minutes=10)
+
+class Priority(IntEnum):
+    """Which of two that wait for the same device goes first."""
+
+    LOW = 10
+    NORMAL = 20
+    HIGH = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +56,15 @@ class Timer:
     """What a decision about time needs of an execution.
 
     Attributes:
-        attempt: The present one, counted from 1; 0 before the first was sent.
-        deadline_at: When the present state's timer fires; None while none runs, as for an offline device.
+        can_act: Whether its device is active and online; the timers of one that is not stand still.
+        deadline_at: When the present state's timer fires.
+        expires_at: When it ends, whatever it waits for.
     """
 
     state: ExecutionState
-    attempt: int
-    max_attempts: int
-    is_device_online: bool
+    can_act: bool
     deadline_at: datetime | None
+    expires_at: datetime
 
 
 class Step(StrEnum):
@@ -68,7 +73,7 @@ class Step(StrEnum):
     NONE = "none"
     SEND = "send"
     RETRY = "retry"
-    TIME_OUT = "time_out"
+    EXPIRE = "expire"
 
 
 def is_end(state: ExecutionState) -> bool:
@@ -97,21 +102,11 @@ def move(present: ExecutionState, wanted: ExecutionState) -> ExecutionState:
 
 
 def next_step(timer: Timer, now: datetime) -> Step:
-    """Decide what time asks for: send a queued one, give a silent one another attempt, or end it as timed out."""
+    """Decide what time asks for: send a queued one, give a silent one another attempt, or end it as expired."""
     if is_end(timer.state):
         return Step.NONE
-    is_due = timer.deadline_at is None or now >= timer.deadline_at
-    if timer.state is ExecutionState.QUEUED:
-        return Step.SEND if timer.is_device_online and is_due else Step.NONE
-    if timer.deadline_at is None or not is_due:
+    if now >= timer.expires_at:
+        return Step.EXPIRE
+    if not timer.can_act or (timer.deadline_at is not None and now < timer.deadline_at):
         return Step.NONE
-    return Step.RETRY if timer.attempt < timer.max_attempts else Step.TIME_OUT
-
-
-def retry_after(attempt: int) -> timedelta:
-    """Give the pause before the next attempt: 2 s, doubled each time, at most ten minutes.
-
-    >>> retry_after(1).total_seconds(), retry_after(3).total_seconds(), retry_after(100).total_seconds()
-    (2.0, 8.0, 600.0)
-    """
-    return min(_FIRST_RETRY * (1 << min(attempt - 1, 16)), _LONGEST_RETRY)
+    return Step.SEND if timer.state is ExecutionState.QUEUED else Step.RETRY

@@ -1,4 +1,4 @@
-"""Who may say what on MQTT: the device of the topic must be known and active, and its own key must have signed."""
+"""Who may say what on MQTT: the device of the topic must be known, and its own key must have signed."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +7,6 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from controller.blobs import BlobStore
-from controller.devices.lifecycle import DeviceState, may_connect
 from controller.devices.tables import DeviceRow
 from controller.errors import Forbidden
 from shoal.wire import envelope, signing, topics
@@ -59,13 +58,11 @@ def device_of(session: Session, topic: str) -> DeviceRow:
 
     Raises:
         WireError: `topic.unknown`.
-        Forbidden: `device.unknown`, `device.not_active`.
+        Forbidden: `device.unknown`.
     """
     device = session.get(DeviceRow, topics.parse_up(topic).device_id)
     if device is None:
         raise Forbidden("device.unknown", "This device is not one of this controller; enrol it.")
-    if not may_connect(DeviceState(device.state)):
-        raise Forbidden("device.not_active", f"This device is {device.state}.")
     return device
 
 

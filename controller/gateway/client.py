@@ -52,7 +52,7 @@ def require_broker(url: str) -> None:
         Invalid: `settings.invalid`, if the URL is none.
         Unavailable: `broker.missing`.
     """
-    host, port = _address(url)
+    host, port = broker_address(url)
     try:
         socket.create_connection((host, port), timeout=_LOOK_S).close()
     except OSError as error:
@@ -60,7 +60,12 @@ def require_broker(url: str) -> None:
         raise Unavailable("broker.missing", f"{message}SHOAL_BROKER_URL to where it is.") from error
 
 
-def _address(url: str) -> tuple[str, int]:
+def broker_address(url: str) -> tuple[str, int]:
+    """Give a broker's host and port.
+
+    Raises:
+        Invalid: `settings.invalid`, if the URL is none.
+    """
     broker = urlsplit(url)
     if broker.scheme not in _PORTS or not broker.hostname:
         raise Invalid("settings.invalid", "SHOAL_BROKER_URL is mqtt://host:port or mqtts://host:port.")
@@ -90,7 +95,7 @@ class Gateway:
             Invalid: `settings.invalid`, if the broker's URL is none.
         """
         broker = urlsplit(self._settings.broker_url)
-        host, port = _address(self._settings.broker_url)
+        host, port = broker_address(self._settings.broker_url)
         if broker.username:
             self._client.username_pw_set(unquote(broker.username), unquote(broker.password or ""))
         if broker.scheme == "mqtts":
@@ -136,6 +141,7 @@ class Gateway:
     def _tls(self) -> ssl.SSLContext:
         certificate, key = self._keys.issue_controller_certificate(self._settings.controller_name)
         context = ssl.create_default_context(cafile=str(self._keys.ca_path))
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an operator's intermediate is trusted without its root
         context.load_cert_chain(certificate, key)
         return context
 

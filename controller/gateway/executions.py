@@ -29,7 +29,9 @@ def on_report(context: Context, report: ExecutionReport) -> None:
     """A device said how an execution stands; what it gives is for the execution's owner to accept."""
 
     def judge(row: ExecutionRow) -> Fault | None:
-        accept = _OWNERS[row.kind]
+        accept = _OWNERS.get(row.kind)
+        if accept is None:
+            return None  # a command's answer is kept as it is
         try:
             with context.session.begin_nested():
                 accept(context.session, context.blobs, row, report.result, context.now)

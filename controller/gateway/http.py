@@ -1,19 +1,21 @@
-"""The devices' door over HTTPS, `/device/v1`: the CA, enrolment, blobs in and out.
+"""The devices' door over HTTPS, `/device/v1`: the CA, enrolment, renewal, blobs in and out.
 
-Blobs need a signed request: the device's key over method, path and time, because a TLS client certificate does not get
-through every proxy. A signature is good for 300 s; within them it opens the same path again, which gives only what the
-device may have anyway. Each refusal is a problem body, and is counted.
+Blobs and renewal need a signed request: the device's key over method, path and time, because a TLS client certificate
+does not get through every proxy. A signature is good for 300 s; within them it opens the same path again, which gives
+only what the device may have anyway. Each refusal is a problem body, and is counted.
 """
 
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
-from anyio import from_thread
+from anyio import CapacityLimiter, fail_after, from_thread, to_thread
 from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
@@ -24,18 +26,26 @@ from controller.artifacts import service as artifacts
 from controller.blobs import BlobStore, byte_range
 from controller.db import Database, new_id, utc_now
 from controller.devices import enrollment
-from controller.devices.lifecycle import DeviceState, may_connect
+from controller.devices.lifecycle import Act, DeviceState, require
 from controller.devices.tables import DeviceRow
 from controller.errors import Conflict, Forbidden, Invalid, NotFound, ShoalError, Unavailable
 from controller.keys import Keys
 from controller.settings import Settings
 from shoal.wire import signing, topics
-from shoal.wire.devices import EnrollRequest, Problem
+from shoal.wire.devices import EnrollPending, EnrollRequest, Problem, RenewRequest
 from shoal.wire.errors import WireError
 
+T = TypeVar("T")
 MAX_CLOCK_SKEW_S: Final = 300
-_MAX_ENROLL_BYTES: Final = 64 * 1024
+_MAX_BODY_BYTES: Final = 64 * 1024
+_UPLOADS: Final = 64  # at once
+_SILENCE_S: Final = 20.0  # between two pieces of an artifact, or for the whole of a small body
+_LEAST_BYTES_PER_S: Final = 1024  # on the whole; a device on a 9,600 baud line is not served
 _log: Final = logging.getLogger(__name__)
+
+
+class TooSlow(Invalid):
+    """The sender keeps a worker waiting."""
 
 
 class NotSigned(Forbidden):
@@ -54,6 +64,7 @@ _STATUS_OF_CODE: Final = {
     "upload.no_length": 411,
     "artifact.too_large": 413,
     "request.too_large": 413,
+    "request.too_slow": 408,
     "range.not_satisfiable": 416,
 }
 
@@ -74,6 +85,7 @@ def create_door(parts: Parts) -> Starlette:
         routes=[
             Route("/device/v1/ca", _show_ca, methods=["GET"]),
             Route("/device/v1/enroll", _enroll, methods=["POST"]),
+            Route("/device/v1/renew", _renew, methods=["POST"]),
             Route("/device/v1/blobs/{sha256}", _get_blob, methods=["GET"]),
             Route("/device/v1/blobs/{sha256}", _put_blob, methods=["PUT"]),
         ],
@@ -81,11 +93,13 @@ def create_door(parts: Parts) -> Starlette:
             ShoalError: _refused,
             HTTPException: _http,
             ClientDisconnect: _gone,
+            TimeoutError: _too_slow,
             OperationalError: _no_database,
             Exception: _failed,
         },
     )
     door.state.parts = parts
+    door.state.uploads = CapacityLimiter(_UPLOADS)
     return door
 
 
@@ -94,22 +108,50 @@ def _show_ca(request: Request) -> Response:
     return Response(_parts(request).keys.ca_pem, media_type="application/x-pem-file")
 
 
-def _enroll(request: Request) -> Response:
-    parts = _parts(request)
-    body = b"".join(_body(request, _MAX_ENROLL_BYTES))
-    try:
-        wanted = msgspec.json.decode(body, type=EnrollRequest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid("request.invalid", f"The enrolment request is not as it should be: {error}") from error
+async def _enroll(request: Request) -> Response:
+    # Read before a worker thread is taken: whoever sends slowly holds none. Nobody has proven who he is here.
+    wanted = await _read(request, EnrollRequest)
+    return await run_in_threadpool(_enroll_now, _parts(request), wanted)
+
+
+def _enroll_now(parts: Parts, wanted: EnrollRequest) -> Response:
     with parts.database.transaction() as session:
         answer = enrollment.enroll(session, parts.keys, parts.settings, wanted, utc_now())
-    _log.info("enrolled %s", answer.device_id)
+    is_pending = isinstance(answer, EnrollPending)
+    _log.info("%s %s", "pending:" if is_pending else "enrolled", answer.device_id)
+    return Response(msgspec.json.encode(answer), 202 if is_pending else 200, media_type="application/json")
+
+
+async def _renew(request: Request) -> Response:
+    wanted = await _read(request, RenewRequest)
+    return await run_in_threadpool(_renew_now, request, wanted)
+
+
+def _renew_now(request: Request, wanted: RenewRequest) -> Response:
+    parts = _parts(request)
+    device_id = _check_signed(request, Act.RENEW)
+    with parts.database.transaction() as session:
+        answer = enrollment.renew(session, parts.keys, parts.settings, device_id, wanted, utc_now())
+    _log.info("renewed the certificate of %s", device_id)
     return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+async def _read(request: Request, kind: type[T]) -> T:
+    body = bytearray()
+    with fail_after(_SILENCE_S):
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MAX_BODY_BYTES:
+                raise Invalid("request.too_large", f"The request has more than {_MAX_BODY_BYTES} bytes.")
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Invalid("request.invalid", f"The request is not as it should be: {error}") from error
 
 
 def _get_blob(request: Request) -> Response:
     parts = _parts(request)
-    _check_signed(request)
+    _check_signed(request, Act.BLOBS)
     sha256 = request.path_params["sha256"]
     size = parts.blobs.size(sha256)
     wanted = byte_range(request.headers.get("Range"), size)
@@ -122,9 +164,14 @@ def _get_blob(request: Request) -> Response:
     )
 
 
-def _put_blob(request: Request) -> Response:
+async def _put_blob(request: Request) -> Response:
+    # Uploads have workers of their own: slow ones hold up nobody else.
+    return await to_thread.run_sync(_put_blob_now, request, limiter=request.app.state.uploads)
+
+
+def _put_blob_now(request: Request) -> Response:
     parts = _parts(request)
-    device_id = _check_signed(request)
+    device_id = _check_signed(request, Act.BLOBS)
     length = request.headers.get("Content-Length", "")
     if not length.isascii() or not length.isdigit():
         raise Invalid("upload.no_length", "An upload announces its size in Content-Length.")
@@ -138,12 +185,12 @@ def _put_blob(request: Request) -> Response:
     return Response(status_code=201)
 
 
-def _check_signed(request: Request) -> str:
-    """Give the id of the active device that signed a request.
+def _check_signed(request: Request, act: Act) -> str:
+    """Give the id of the device that signed a request, if it may do this.
 
     Raises:
         NotSigned: `request.unsigned`, `request.clock_skew`, `device.unknown`, `signature.invalid`.
-        Forbidden: `device.not_active`.
+        Forbidden: `device.pending`, `device.suspended`, `device.retired`.
     """
     device_id = request.headers.get("Shoal-Device", "")
     at = request.headers.get("Shoal-At", "")
@@ -159,26 +206,39 @@ def _check_signed(request: Request) -> str:
         device = session.get(DeviceRow, device_id)
         if device is None:
             raise NotSigned("device.unknown", "This device is not one of this controller; enrol it.")
-        public_key, state = device.public_key, DeviceState(device.state)
+        public_key, state, reason = device.public_key, DeviceState(device.state), device.state_reason
     try:
         signing.verify(public_key, f"{request.method} {request.url.path} {at}", "", signature)
     except WireError as error:
         raise NotSigned(error.code, "The signature is not the device's over this method, path and time.") from error
     request.state.device_id = device_id
-    if not may_connect(state):
-        raise Forbidden("device.not_active", f"This device is {state}.")
+    require(state, act, reason)
     return device_id
 
 
 def _body(request: Request, max_bytes: int) -> Iterator[bytes]:
-    """Give a request's body as it comes, to an endpoint that runs in a worker thread."""
+    """Give a request's body as it comes, to an endpoint that runs in a worker thread.
+
+    Raises:
+        Invalid: `request.too_large`.
+        TooSlow: `request.too_slow`: a trickle would hold a worker thread for ever.
+    """
     stream = request.stream()
 
-    async def next_chunk() -> bytes | None:
-        return await anext(stream, None)
+    async def next_chunk(within_s: float) -> bytes | None:
+        with fail_after(within_s):
+            return await anext(stream, None)
 
     taken = 0
-    while (chunk := from_thread.run(next_chunk)) is not None:
+    began = time.monotonic()
+    while True:
+        allowed_s = _SILENCE_S + taken / _LEAST_BYTES_PER_S - (time.monotonic() - began)
+        try:
+            chunk = from_thread.run(next_chunk, max(min(allowed_s, _SILENCE_S), 0.0))
+        except TimeoutError as error:
+            raise TooSlow("request.too_slow", f"Send at least {_LEAST_BYTES_PER_S} bytes a second.") from error
+        if chunk is None:
+            return
         taken += len(chunk)
         if taken > max_bytes:
             raise Invalid("request.too_large", f"The request has more than {max_bytes} bytes.")
@@ -221,6 +281,10 @@ def _http(request: Request, error: Exception) -> Response:
 
 def _gone(request: Request, _error: Exception) -> Response:
     return _problem(request, 400, "request.broken_off", "The sender broke the request off.")
+
+
+def _too_slow(request: Request, _error: Exception) -> Response:
+    return _refused(request, TooSlow("request.too_slow", f"The request's body did not come within {_SILENCE_S:.0f} s."))
 
 
 def _no_database(request: Request, error: Exception) -> Response:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from controller import observe
 from controller.blobs import BlobStore
+from controller.devices.lifecycle import Act, DeviceState, require
 from controller.devices.tables import DeviceRow
 from controller.errors import ShoalError
 from controller.gateway import devices, executions, incremental, rollouts, telemetry
@@ -47,6 +48,7 @@ def take(session: Session, inbound: Inbound, blobs: BlobStore, now: datetime) ->
     try:
         with session.begin_nested():
             device = device_of(session, inbound.topic)
+            require(DeviceState(device.state), Act.CONNECT, device.state_reason)
             message = open_message(device, inbound)
             handler = _HANDLERS.get(type(message))
             if handler is None:

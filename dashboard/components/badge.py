@@ -18,12 +18,14 @@ class Tone(StrEnum):
 
 
 _STATES: Final[dict[Tone, frozenset[str]]] = {
-    Tone.GOOD: frozenset({"active", "online", "serving", "succeeded", "closed", "kept", "passed"}),
+    Tone.GOOD: frozenset({"active", "online", "serving", "succeeded", "closed", "kept", "passed", "good"}),
     Tone.BUSY: frozenset({"running", "in_progress", "sent", "open", "learning", "downloading", "trial"}),
     Tone.WAIT: frozenset({"queued", "waiting", "pending", "standby"}),
-    Tone.WARN: frozenset({"paused", "suspended"}),
-    Tone.BAD: frozenset({"failed", "rejected", "timed_out"}),
-    Tone.OFF: frozenset({"offline", "canceled", "retired", "revoked", "expired", "used up", "inactive"}),
+    Tone.WARN: frozenset({"paused", "suspended", "lost"}),
+    Tone.BAD: frozenset({"failed", "rejected", "timed_out", "late", "refused"}),
+    Tone.OFF: frozenset(
+        {"offline", "canceled", "retired", "revoked", "expired", "used up", "inactive", "clean", "replaced"}
+    ),
 }
 
 

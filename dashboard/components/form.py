@@ -94,18 +94,26 @@ class SelectorInput:
         self._label.set_visibility(self._kind.value == "labels")
 
 
-def confirm(question: str, yes: str, on_yes: Callable[[], Awaitable[None]]) -> ui.dialog:
-    """Give a dialog that asks before something is done that cannot be taken back."""
+def confirm(
+    question: str, yes: str, on_yes: Callable[[], Awaitable[None]], *, no: str = "Keep it", is_grave: bool = True
+) -> ui.dialog:
+    """Give a dialog that asks before something is done, each of the question's lines a paragraph.
+
+    Args:
+        is_grave: It cannot be taken back.
+    """
     with ui.dialog() as dialog, ui.card().classes("form").props('data-testid="confirm"'):
-        ui.label(question)
+        for number, line in enumerate(question.splitlines()):
+            ui.label(line).classes("words" if number else "ask")
 
         async def agreed() -> None:
             dialog.close()
             await on_yes()
 
         with ui.element("div").classes("buttons"):
-            ui.button("Keep it", on_click=dialog.close, color=None).props("flat no-caps").classes("quiet")
-            ui.button(yes, on_click=agreed, color=None).props('flat no-caps data-testid="yes"').classes("danger")
+            ui.button(no, on_click=dialog.close, color=None).props("flat no-caps").classes("quiet")
+            agree = ui.button(yes, on_click=agreed, color=None).props('no-caps data-testid="yes"')
+            agree.props("flat" if is_grave else "unelevated").classes("danger" if is_grave else "primary")
     return dialog
 
 

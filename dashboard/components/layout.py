@@ -14,6 +14,7 @@ NAVIGATION: Final = (
     ("Rollouts", "/rollouts", "rocket_launch"),
     ("Federated runs", "/federated-runs", "diversity_2"),
     ("Learning alone", "/incremental", "model_training"),
+    ("Executions", "/executions", "checklist"),
     ("Jobs", "/jobs", "construction"),
     ("Enrolment", "/enrollment-tokens", "key"),
     ("Activity", "/activity", "history"),
@@ -102,10 +103,13 @@ class Region:
 
 
 class Notice:
-    """A line in place of what could not be shown; nothing where all is well."""
+    """A line in place of what could not be shown, or an alarm; nothing where all is well."""
 
-    def __init__(self) -> None:
-        self._label = ui.label("").classes("notice").props('role="status"')
+    def __init__(self, *, is_alarm: bool = False, test_id: str = "") -> None:
+        self._label = ui.label("").classes("notice alarm" if is_alarm else "notice")
+        self._label.props('role="alert"' if is_alarm else 'role="status"')
+        if test_id:
+            self._label.props(f'data-testid="{test_id}"')
         self._label.set_visibility(False)
 
     def show(self, words: str) -> None:

@@ -29,6 +29,8 @@ a:hover { text-decoration: underline; }
 .faint { color: var(--faint); }
 .mono { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: 12.5px; }
 .q-btn { border-radius: 7px; }
+.q-notification.bg-negative .q-notification__content *, .q-notification.bg-negative .q-btn {
+  color: var(--box) !important; }
 .q-btn.primary { background: var(--accent); color: var(--box); }
 .q-btn.quiet { color: var(--soft); }
 .q-btn.danger { color: var(--bad); }
@@ -97,6 +99,12 @@ a.figure:hover { border-color: var(--accent); text-decoration: none; }
 .content > .notice { background: var(--warn-soft); border-radius: 8px; padding: 9px 14px; }
 .notice { padding: 4px 14px 14px; color: var(--warn); overflow-wrap: anywhere; }
 .words { color: var(--soft); overflow-wrap: anywhere; }
+.notice.alarm { color: var(--bad); background: var(--bad-soft); margin: 2px 14px 12px; padding: 9px 12px;
+  border-radius: 8px; }
+.ask { font-weight: 600; overflow-wrap: anywhere; }
+.call { display: flex; align-items: center; gap: 10px; padding: 9px 14px; border-radius: 8px;
+  background: var(--warn-soft); color: var(--warn); font-weight: 600; }
+.call .q-icon { font-size: 20px; }
 
 /* badges, meters, chips */
 .count { display: grid; grid-template-columns: 104px minmax(40px, 1fr) minmax(40px, max-content); gap: 12px;
@@ -148,6 +156,21 @@ a.figure:hover { border-color: var(--accent); text-decoration: none; }
 .panels.q-tab-panels { background: transparent; color: inherit; }
 .panels .q-tab-panel { padding: 4px 0 0; gap: 0; align-items: stretch; }
 
+/* machines that wait for approval, commands */
+.box.pending { border-color: var(--warn); }
+.pending .lines { display: flex; flex-direction: column; }
+.pending .line { display: grid; grid-template-columns: 40px minmax(0, 1fr) max-content; gap: 6px 10px;
+  align-items: center; padding: 8px 14px 8px 8px; border-top: 1px solid var(--line); }
+.pending .host { font-weight: 600; overflow-wrap: anywhere; }
+.pending .note, .answers .note { color: var(--soft); font-size: 12.5px; overflow-wrap: anywhere; }
+.pending .likeness { display: flex; flex-wrap: wrap; gap: 0 6px; align-items: baseline; color: var(--warn); }
+.pending .more { padding: 8px 14px; border-top: 1px solid var(--line); }
+.answers { display: flex; flex-direction: column; gap: 8px; padding: 4px 14px 14px; }
+.answers .answer { display: grid; grid-template-columns: minmax(92px, max-content) max-content minmax(0, 1fr);
+  gap: 4px 12px; align-items: baseline; }
+.filtered { display: flex; align-items: center; gap: 10px; flex-wrap: wrap; padding: 0 14px 10px; color: var(--soft);
+  overflow-wrap: anywhere; }
+
 /* waves */
 .waves { display: flex; flex-direction: column; gap: 10px; padding: 4px 14px 14px; }
 .wave { display: grid; grid-template-columns: 76px 92px minmax(60px, 1fr) minmax(0, max-content); gap: 6px 12px;
@@ -181,6 +204,9 @@ a.figure:hover { border-color: var(--accent); text-decoration: none; }
   .wave { grid-template-columns: 64px 1fr; } .wave .track { grid-column: 1 / -1; }
   .wave .counts { grid-column: 1 / -1; }
   .facts { grid-template-columns: minmax(84px, max-content) minmax(0, 1fr); gap: 5px 12px; }
+  .pending .line { grid-template-columns: 40px minmax(0, 1fr); } .pending .line .actions { grid-column: 2; }
+  .answers .answer { grid-template-columns: minmax(92px, max-content) minmax(0, 1fr); }
+  .answers .answer .note { grid-column: 1 / -1; }
   .title { font-size: 18px; } .figure .value { font-size: 21px; }
 }
 """

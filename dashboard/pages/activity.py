@@ -63,6 +63,7 @@ def _address(event: Event) -> str:
         "federated_run": f"/federated-runs/{event.subject}",
         "federated_round": f"/federated-runs/{event.subject}",
         "model": f"/models/{event.subject}",
+        "command": f"/executions?owner={event.subject}",
         "job": "/jobs",
         "incremental_policy": "/incremental",
         "incremental_update": "/incremental",

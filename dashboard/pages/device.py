@@ -1,4 +1,4 @@
-"""`/devices/{id}`: what a device is, shall be, proved, did, and learned alone."""
+"""`/devices/{id}`: what a device is, whether it is trusted, what it shall be, proved, did, and learned alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,19 +15,34 @@ from dashboard.components.layout import Facts, Notice, Region, grid, heading, se
 from dashboard.components.table import Column, Table
 from dashboard.page import Live, Page
 from dashboard.pages.activity import EVENT_COLUMNS, event_row
+from dashboard.pages.commands import CommandBox
+from dashboard.pages.executions import EXECUTION_COLUMNS, execution_row
+from dashboard.pages.identity import Acts, IdentityCard, IdentityTables
 from dashboard.pages.incremental import UPDATE_COLUMNS, update_row
 from dashboard.parts import Part, part
 from shoal.client import ApiError, Client
-from shoal.schemas.devices import Device, DeviceChange, Event, Receipt, Slot, Telemetry
+from shoal.schemas.devices import (
+    Certificate,
+    Device,
+    DeviceChange,
+    DeviceSession,
+    Event,
+    Receipt,
+    Slot,
+    Telemetry,
+)
 from shoal.schemas.executions import Execution
 from shoal.schemas.incremental import IncrementalUpdate
 
 _ROWS: Final = 15
+_NAMED: Final = 3  # newest commands whose names are asked for
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Data:
     device: Device
+    certificates: list[Certificate]
+    sessions: list[DeviceSession]
     receipts: list[Receipt]
     executions: list[Execution]
     events: list[Event]
@@ -38,12 +53,14 @@ class _Data:
 def device(page: Page, device_id: str) -> None:
     """Draw the page."""
     view = _View(page, device_id)
-    view.live = page.live(lambda client: _load(client, device_id), view.show)
+    view.live = page.live(view.load, view.show)
 
 
 def _load(client: Client, device_id: str) -> _Data:
     return _Data(
         device=client.devices.show(device_id),
+        certificates=client.devices.certificates(device_id).items,
+        sessions=client.devices.sessions(device_id).items,
         receipts=client.devices.receipts(device_id, limit=_ROWS).items,
         executions=client.executions.list(device_id=device_id, limit=_ROWS).items,
         events=client.devices.events(device_id, limit=_ROWS).items,
@@ -68,18 +85,23 @@ class _View:
         self._page = page
         self._device_id = device_id
         self._labels: dict[str, str] = {}
+        self._command_names: dict[str, str] = {}
+        acts = Acts(page, self._refresh)
         with heading(device_id, under=[("Devices", "/devices")]):
             self._badges = Region("actions")
         self._draw_label_form()
         with grid():
-            with section("Facts", hint="signed by the device", test_id="facts"):
-                self._facts = Facts()
             with ui.element("div").classes("content"):
+                self._identity = IdentityCard(acts)
+                with section("Facts", hint="signed by the device", test_id="facts"):
+                    self._facts = Facts()
+            with ui.element("div").classes("content"):
+                self._commands = CommandBox(page, device_id, self._refresh)
                 with section("Labels", test_id="labels") as actions:
                     self._chips = Region("chips")
                 with actions:
                     form.button("Edit", self._edit, test_id="edit-labels")
-                with section("State", test_id="state"):
+                with section("Link", test_id="state"):
                     self._state = Facts()
                 with section("Telemetry", hint="unsigned, the latest sample", test_id="telemetry"):
                     self._telemetry = Facts()
@@ -101,16 +123,7 @@ class _View:
             )
         with section("Executions", hint="what was asked of it, newest first", test_id="executions", wide=True):
             self._executions = Table(
-                [
-                    Column(name="at", label="Asked"),
-                    Column(name="kind", label="Kind"),
-                    Column(name="state", label="State"),
-                    Column(name="progress", label="Progress"),
-                    Column(name="waiting", label="Waits for"),
-                    Column(name="attempt", label="Attempt", is_number=True),
-                    Column(name="message", label="Said", is_long=True),
-                ],
-                nothing="Nothing was asked of this device yet.",
+                _without_device(EXECUTION_COLUMNS), nothing="Nothing was asked of this device yet."
             )
         with section("Receipts", hint="signed, newest first", test_id="receipts", wide=True):
             self._receipts = Table(
@@ -127,8 +140,20 @@ class _View:
         with section("Learned alone", test_id="updates", wide=True):
             self._updates = Table(_without_device(UPDATE_COLUMNS), nothing="This device has not learned by itself yet.")
             self._updates_notice = Notice()
+        self._trust = IdentityTables()
         with section("Events", test_id="events", wide=True):
             self._events = Table(_without_device(EVENT_COLUMNS), nothing="Nothing has happened to it yet.")
+
+    def load(self, client: Client) -> _Data:
+        data = _load(client, self._device_id)
+        owners = [execution.owner_id for execution in data.executions if execution.kind == "command"][:_NAMED]
+        for command_id in owners:
+            if command_id not in self._command_names:  # it never changes
+                self._command_names[command_id] = client.commands.show(command_id).name
+        return data
+
+    async def _refresh(self) -> None:
+        await self.live.refresh()
 
     def show(self, data: _Data) -> None:
         now, shown = datetime.now(UTC), data.device
@@ -137,10 +162,13 @@ class _View:
         self._chips.show(shown.labels, _draw_chips)
         self._facts.show(_facts(shown))
         self._state.show(_state(shown, now))
+        self._identity.show(shown, data.certificates, now)
+        self._commands.show(data.executions, self._command_names, shown.state, now)
+        self._trust.show(data.certificates, data.sessions, now)
         self._telemetry.show([] if data.telemetry is None else _sample(data.telemetry, now))
         self._telemetry_notice.show("" if data.telemetry else "This device has not sent a sample yet.")
         self._slots.show([_slot_row(slot) for slot in shown.slots])
-        self._executions.show([_execution_row(execution, now) for execution in data.executions])
+        self._executions.show([execution_row(execution, now) for execution in data.executions])
         self._receipts.show([_receipt_row(receipt, now) for receipt in data.receipts])
         self._events.show([event_row(event, now) for event in data.events])
         self._updates_notice.show(data.updates.refusal)
@@ -213,17 +241,13 @@ def _bytes(amount: object) -> str:
 
 def _state(shown: Device, now: datetime) -> list[tuple[str, Any]]:
     desired, reported = shown.desired, shown.reported
-    since = f"since {format.span((now - shown.online_since).total_seconds())}" if shown.online_since else ""
+    since = f"for {format.span((now - shown.online_since).total_seconds())}" if shown.online_since else ""
+    away = f"offline, last seen {format.age(shown.last_seen_at, now)}" if shown.last_seen_at else "not online yet"
     return [
-        (
-            "Presence",
-            f"online {since}" if shown.online else f"offline, last seen {format.age(shown.last_seen_at, now)}",
-        ),
+        ("Presence", f"online {since}" if shown.online else away),
         ("Desired document", f"version {desired[1]} of epoch {desired[0]}"),
         ("Reported", f"version {reported[1]} of epoch {reported[0]}: {wording.following(desired, reported)}"),
         ("Agent", shown.agent_version),
-        ("Enrolled", format.age(shown.enrolled_at, now)),
-        ("Certificate", f"ends {format.ahead(shown.certificate_expires_at, now)}"),
     ]
 
 
@@ -253,21 +277,6 @@ def _slot_row(slot: Slot) -> dict[str, Any]:
         "runtime": wording.runtime(slot.runtime),
         "sha256": table.mono(slot.sha256[:12], title=slot.sha256),
         "message": table.noted(slot.code, slot.message) if slot.code or slot.message else "",
-    }
-
-
-def _execution_row(execution: Execution, now: datetime) -> dict[str, Any]:
-    kind = execution.kind.replace("_", " ")
-    is_step = execution.kind == "rollout_step"
-    return {
-        "id": execution.id,
-        "at": format.age(execution.created_at, now),
-        "kind": table.link(kind, f"/rollouts/{execution.owner_id}") if is_step else kind,
-        "state": table.state(execution.state),
-        "progress": table.progress(execution.progress, of=execution.state),
-        "waiting": wording.waiting(execution.waiting_for, now),
-        "attempt": f"{execution.attempt} of {execution.max_attempts}",
-        "message": table.noted(execution.code, execution.message) if execution.code or execution.message else "",
     }
 
 

@@ -1,4 +1,4 @@
-"""`/devices`: the registry, a page at a time; one device stands in `device`."""
+"""`/devices`: machines that wait for approval, and the registry, a page at a time; one device stands in `device`."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +12,9 @@ from dashboard.components.layout import heading, section
 from dashboard.components.pager import Pager
 from dashboard.components.table import Column, Table
 from dashboard.page import Page
+from dashboard.pages import pending
+from dashboard.pages.identity import Acts
+from dashboard.pages.pending import PendingBox
 from shoal.client import Client
 from shoal.schemas.common import Page as PageOf
 from shoal.schemas.devices import Device
@@ -30,6 +33,12 @@ class _Wanted:
     state: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Data:
+    found: PageOf[Device]
+    pending: PageOf[Device]
+
+
 def device_list(page: Page) -> None:
     """Draw the page."""
     view = _List(page)
@@ -41,6 +50,7 @@ class _List:
         self._page = page
         with heading("Devices"):
             form.button("Enrol devices", lambda: ui.navigate.to("/enrollment-tokens"), test_id="enrol")
+        self._pending = PendingBox(Acts(page, self._refresh))
         with section("", test_id="devices"):
             with ui.element("div").classes("filters"):
                 self._q = ui.input("Id or host name", value=page.query.get("q", "")[:128])
@@ -86,19 +96,22 @@ class _List:
     async def _refresh(self) -> None:
         await self._live.refresh()
 
-    def _load(self, client: Client) -> PageOf[Device]:
+    def _load(self, client: Client) -> _Data:
         wanted = self._wanted()
-        return client.devices.list(
+        found = client.devices.list(
             q=wanted.q, state=wanted.state, online=wanted.online, limit=_SIZE, cursor=self._pager.cursor
         )
+        return _Data(found=found, pending=client.devices.list(state="pending", limit=pending.SIZE))
 
-    def _show(self, found: PageOf[Device]) -> None:
+    def _show(self, data: _Data) -> None:
         now = datetime.now(UTC)
-        self._table.show([_row(device, now) for device in found.items])
-        self._pager.show(found)
+        self._pending.show(data.pending)
+        self._table.show([device_row(device, now) for device in data.found.items])
+        self._pager.show(data.found)
 
 
-def _row(device: Device, now: datetime) -> dict[str, Any]:
+def device_row(device: Device, now: datetime) -> dict[str, Any]:
+    """Give a device as a row."""
     serving = [f"{slot.model}/{slot.version}" for slot in device.slots if slot.state == "serving"]
     follows = wording.following(device.desired, device.reported)
     return {
@@ -106,7 +119,7 @@ def _row(device: Device, now: datetime) -> dict[str, Any]:
         "device": table.link(
             device.id, f"/devices/{device.id}", note=str(device.facts.get("hostname") or ""), mono=True
         ),
-        "state": table.state(device.state),
+        "state": table.state(device.state, note=device.state_reason),
         "presence": table.state("online" if device.online else "offline"),
         "serves": ", ".join(serving),
         "follows": follows,

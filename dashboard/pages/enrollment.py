@@ -37,10 +37,13 @@ def token_state(token: EnrollmentToken, now: datetime) -> str:
 def agent_lines(made: NewEnrollmentToken) -> str:
     """Give what an agent needs in its environment, and how it is started."""
     return (
-        f"export SHOAL_AGENT_CONTROLLER_URL={made.device_url}\n"
-        f"export SHOAL_AGENT_TOKEN={made.token}\n"
-        "python -m agent run"
+        f"export SHOAL_AGENT_CONTROLLER_URL={made.device_url}\nexport SHOAL_AGENT_TOKEN={made.token}\nshoal-agent run"
     )
+
+
+def service_lines(made: NewEnrollmentToken) -> str:
+    """Give how an agent is made a service that starts with its machine."""
+    return f"echo {made.token} > token\nsudo shoal-agent install --controller-url {made.device_url} --token-file token"
 
 
 class _List:
@@ -53,6 +56,7 @@ class _List:
                 [
                     Column(name="name", label="Name"),
                     Column(name="state", label="State"),
+                    Column(name="approval", label="Approval"),
                     Column(name="uses", label="Used", is_number=True),
                     Column(name="labels", label="Labels of its devices"),
                     Column(name="made", label="Made"),
@@ -90,6 +94,10 @@ class _List:
                 self._uses = form.number("Devices", 1, least=1, most=1_000_000)
                 self._hours = form.number("Ends after", 24, least=1, most=366 * 24, suffix="h")
             self._labels = ui.textarea("Labels of its devices, one name=value a line").props("outlined dense autogrow")
+            text = "An operator approves each device"
+            self._needs_approval = ui.checkbox(text).props(f'dense aria-label="{text}"')
+            words = "Its devices then wait on the page of devices; without it they are trusted at once."
+            ui.label(words).classes("hint")
 
     def _open(self) -> None:
         self._form.open()
@@ -98,6 +106,7 @@ class _List:
         request = EnrollmentTokenRequest(
             name=(self._name.value or "").strip(),
             labels=wording.parse_labels(self._labels.value or ""),
+            needs_approval=bool(self._needs_approval.value),
             max_uses=int(form.wanted_number(self._uses)),
             expires_in_s=int(form.wanted_number(self._hours) * _HOUR_S),
         )
@@ -109,12 +118,15 @@ class _List:
     def _show_made(self, made: NewEnrollmentToken) -> None:
         self._form.close()
         self._made_content.clear()
-        lines = agent_lines(made)
+        lines, service = agent_lines(made), service_lines(made)
         with self._made_content:
             ui.label("The token, shown this once").classes("form-title")
             ui.label(made.token).classes("code mono").props('data-testid="token"')
             _copy_button("Copy the token", made.token)
-            ui.label("On a machine that shall become a device:").classes("words")
+            ui.label("On a machine that shall become a device, as a service that starts with it:").classes("words")
+            ui.label(service).classes("code mono").props('data-testid="service-lines"')
+            _copy_button("Copy these lines", service)
+            ui.label("Or only until it is stopped:").classes("words")
             ui.label(lines).classes("code mono").props('data-testid="agent-lines"')
             _copy_button("Copy the lines", lines)
             with ui.element("div").classes("buttons"):
@@ -157,6 +169,7 @@ def _row(token: EnrollmentToken, now: datetime) -> dict[str, Any]:
         "id": token.id,
         "name": table.noted(token.name, format.tail(token.id)) if token.name else table.mono(format.tail(token.id)),
         "state": table.state(state),
+        "approval": "by an operator" if token.needs_approval else "",
         "uses": f"{format.count(token.uses)} of {format.count(token.max_uses)}",
         "labels": table.clipped(wording.labels(token.labels)),
         "made": format.age(token.created_at, now),

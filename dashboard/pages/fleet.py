@@ -44,6 +44,7 @@ class _View:
             self._online = Figure("Online", href="/devices?online=online", test_id="fleet-online")
             self._offline = Figure("Offline", href="/devices?online=offline", test_id="fleet-offline")
             self._refusals = Figure("Refused messages", href="/activity?tab=refusals", test_id="fleet-refusals")
+        self._pending = Region()
         self._hint = Region()
         with grid():
             with section("Devices by state", test_id="states"):
@@ -72,6 +73,7 @@ class _View:
         self._online.show(format.count(fleet.online), _share(fleet.online, fleet.total))
         self._offline.show(format.count(offline), _share(offline, fleet.total))
         self._refusals.show(format.count(fleet.refusals), "since the beginning")
+        self._pending.show(fleet.states.get("pending", 0), _draw_pending)
         self._hint.show(fleet.total == 0, _draw_hint)
         self._states.show(fleet.states, _draw_states)
         self._executions.show(fleet.executions, _draw_executions)
@@ -81,6 +83,14 @@ class _View:
 
 def _share(part: int, whole: int) -> str:
     return f"{part / whole:.0%} of the fleet" if whole else ""
+
+
+def _draw_pending(count: int) -> None:
+    if count:
+        waits = "1 machine waits" if count == 1 else f"{format.count(count)} machines wait"
+        with ui.link(target="/devices").classes("call").props('data-testid="fleet-pending"'):
+            ui.icon("how_to_reg")
+            ui.label(f"{waits} for approval")
 
 
 def _draw_hint(is_empty: bool) -> None:

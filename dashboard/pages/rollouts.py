@@ -18,6 +18,7 @@ from dashboard.pages.version_input import VersionInput
 from shoal.client import Client
 from shoal.schemas.common import Page as PageOf
 from shoal.schemas.rollouts import Rollout, RolloutRequest, RolloutTarget, Wave
+from shoal.schemas.waiting import waiting
 
 _SIZE: Final = 50
 _SHOWN_TARGETS: Final = 500
@@ -245,7 +246,7 @@ def _target_row(target: RolloutTarget, now: datetime) -> dict[str, Any]:
         "wave": str(target.wave),
         "state": table.state(target.state),
         "progress": table.progress(target.progress, of=target.state),
-        "waiting": wording.waiting(target.waiting_for, now),
+        "waiting": waiting(target.waiting_for, now),
         "variant": f"{target.recipe} {wording.runtime(target.runtime)}",
         "message": table.noted(target.code, target.message) if target.code or target.message else "",
         "receipt": table.mono(format.tail(target.receipt_id), title=target.receipt_id) if target.receipt_id else "",

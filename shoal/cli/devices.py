@@ -4,7 +4,8 @@ from typing import Annotated, Final
 
 import typer
 
-from shoal.cli import figures
+from shoal.cli import figures, identity
+from shoal.cli.identity import DeviceId
 from shoal.cli.observe import EVENT_COLUMNS
 from shoal.cli.options import Cursor, Every, Json, Limit, Paging, parse_labels
 from shoal.cli.output import Column, Part, show_item, show_page
@@ -12,7 +13,6 @@ from shoal.cli.session import connect
 from shoal.schemas.devices import Device, Receipt, Slot
 
 app = typer.Typer(no_args_is_help=True, help="The enrolled machines.")
-DeviceId = Annotated[str, typer.Argument(metavar="DEVICE", help="Such as d-asuaylnyppazmutt.")]
 
 _COLUMNS: Final = (
     Column[Device](title="Device", of=lambda device: device.id),
@@ -21,6 +21,7 @@ _COLUMNS: Final = (
     Column[Device](title="Serves", of=lambda device: [_served(slot) for slot in device.slots], is_long=True),
     Column[Device](title="Labels", of=lambda device: device.labels, is_long=True),
     Column[Device](title="Last seen", of=lambda device: device.last_seen_at),
+    Column[Device](title="Note", of=lambda device: _note(device), is_long=True, is_optional=True),
 )
 _SLOTS: Final = (
     Column[Slot](title="Model", of=lambda slot: f"{slot.model}/{slot.version}"),
@@ -74,6 +75,8 @@ def show(device: DeviceId, as_json: Json = False) -> None:
     facts = {
         "Device": found.id,
         "State": found.state,
+        **({"Why": found.state_reason} if found.state_reason else {}),
+        **({"Looks like": found.claims_device_id} if found.claims_device_id else {}),
         "Link": "online" if found.online else "offline",
         "Labels": found.labels,
         "Agent": found.agent_version,
@@ -81,10 +84,23 @@ def show(device: DeviceId, as_json: Json = False) -> None:
         "Online since": found.online_since,
         "Last seen": found.last_seen_at,
         "Enrolled": found.enrolled_at,
-        "Certificate until": found.certificate_expires_at,
+        "Certificate ends": None if found.state == "pending" else found.certificate_expires_at,
+        "Hardware": found.hardware_id,
         "Facts": found.facts,
     }
     show_item(found, facts, Part(items=found.slots, columns=_SLOTS), as_json=as_json)
+
+
+for _verb in (
+    identity.approve,
+    identity.merge,
+    identity.suspend,
+    identity.activate,
+    identity.retire,
+    identity.certificates,
+    identity.sessions,
+):
+    app.command()(_verb)
 
 
 @app.command()
@@ -121,3 +137,11 @@ def events(
 
 def _served(slot: Slot) -> str:
     return f"{slot.model}/{slot.version}" if slot.state == "serving" else f"{slot.model}/{slot.version} {slot.state}"
+
+
+def _note(device: Device) -> str:
+    """Say why a device is in its state, and of a machine that waits for approval what it is."""
+    if device.state != "pending":
+        return device.state_reason
+    likeness = f"looks like {device.claims_device_id}" if device.claims_device_id else ""
+    return ", ".join(part for part in (str(device.facts.get("hostname") or ""), likeness) if part)

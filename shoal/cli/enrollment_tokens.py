@@ -17,6 +17,9 @@ _COLUMNS: Final = (
     Column[EnrollmentToken](title="Token", of=lambda token: token.id),
     Column[EnrollmentToken](title="Name", of=lambda token: token.name, is_long=True),
     Column[EnrollmentToken](title="State", of=lambda token: _state(token)),
+    Column[EnrollmentToken](
+        title="Approval", of=lambda token: "by an operator" if token.needs_approval else None, is_optional=True
+    ),
     Column[EnrollmentToken](title="Uses", of=lambda token: f"{token.uses} of {token.max_uses}", is_number=True),
     Column[EnrollmentToken](title="Labels", of=lambda token: token.labels, is_long=True),
     Column[EnrollmentToken](title="Expires", of=lambda token: token.expires_at),
@@ -32,11 +35,18 @@ def create(
     ] = None,
     max_uses: Annotated[int, typer.Option("--max-uses", min=1, help="How many devices may enrol with it.")] = 1,
     expires_in_s: Annotated[int, typer.Option("--expires-in-s", min=60, help="Seconds for which it is good.")] = 86400,
+    needs_approval: Annotated[
+        bool, typer.Option("--needs-approval", help="Whoever enrols with it waits until an operator approves it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a token; it is shown this once."""
     request = EnrollmentTokenRequest(
-        name=name, labels=parse_labels(label), max_uses=max_uses, expires_in_s=expires_in_s
+        name=name,
+        labels=parse_labels(label),
+        needs_approval=needs_approval,
+        max_uses=max_uses,
+        expires_in_s=expires_in_s,
     )
     with connect() as client:
         made = client.enrollment_tokens.create(request)
@@ -45,12 +55,17 @@ def create(
         "Good for": f"{made.max_uses} device{'s' if made.max_uses > 1 else ''}",
         "Expires": made.expires_at,
         "Labels": made.labels,
+        "Approval": "by `shoal devices approve`, for each device" if made.needs_approval else "not needed",
     }
+    url, token = shlex.quote(made.device_url), shlex.quote(made.token)
     to_copy = (
         "",
-        "On the device:",
-        f"  export SHOAL_AGENT_CONTROLLER_URL={shlex.quote(made.device_url)}",
-        f"  export SHOAL_AGENT_TOKEN={shlex.quote(made.token)}",
+        "On the device, as a service that starts with it:",
+        f"  echo {token} > token",
+        f"  sudo shoal-agent install --controller-url {url} --token-file token",
+        "Or only now:",
+        f"  export SHOAL_AGENT_CONTROLLER_URL={url}",
+        f"  export SHOAL_AGENT_TOKEN={token}",
         "  shoal-agent run",
     )
     show_item(made, facts, to_copy=to_copy, as_json=as_json)

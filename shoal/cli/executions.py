@@ -1,6 +1,7 @@
 """`shoal executions`: one device's share of something that the controller wants."""
 
-from typing import Annotated, Final
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -9,16 +10,31 @@ from shoal.cli.options import Cursor, Every, Json, Limit, Paging
 from shoal.cli.output import Column, show_item, show_page
 from shoal.cli.session import connect
 from shoal.schemas.executions import Execution
+from shoal.schemas.waiting import waiting
 
 app = typer.Typer(no_args_is_help=True, help="One device's share of something wanted.")
+ExecutionId = Annotated[str, typer.Argument(metavar="EXECUTION")]
+_PRIORITIES: Final = {10: "low", 20: "normal", 30: "high"}
 
 _COLUMNS: Final = (
     Column[Execution](title="Execution", of=lambda execution: execution.id),
     Column[Execution](title="Kind", of=lambda execution: execution.kind),
     Column[Execution](title="Device", of=lambda execution: execution.device_id),
     Column[Execution](title="State", of=lambda execution: execution.state),
-    Column[Execution](title="Waits for", of=lambda execution: execution.waiting_for.get("code"), is_optional=True),
+    Column[Execution](
+        title="Waits for",
+        of=lambda execution: waiting(execution.waiting_for, datetime.now(UTC)),
+        is_long=True,
+        is_optional=True,
+    ),
     Column[Execution](title="Code", of=lambda execution: execution.code, is_optional=True),
+    Column[Execution](title="Attempt", of=lambda execution: attempt(execution), is_number=True),
+    Column[Execution](title="Priority", of=lambda execution: priority(execution)),
+    Column[Execution](
+        title="Expires",
+        of=lambda execution: None if execution.finished_at else execution.expires_at,
+        is_optional=True,
+    ),
     Column[Execution](title="Updated", of=lambda execution: execution.updated_at),
 )
 
@@ -51,25 +67,48 @@ def list_executions(
 
 
 @app.command()
-def show(execution: Annotated[str, typer.Argument(metavar="EXECUTION")], as_json: Json = False) -> None:
+def show(execution: ExecutionId, as_json: Json = False) -> None:
     """Show an execution, and what it waits for."""
     with connect() as client:
         found = client.executions.show(execution)
-    facts = {
+    show_item(found, _facts(found), as_json=as_json)
+
+
+@app.command()
+def cancel(execution: ExecutionId, as_json: Json = False) -> None:
+    """Stop an execution; a rollout or a round goes on without it."""
+    with connect() as client:
+        found = client.executions.cancel(execution)
+    show_item(found, _facts(found), as_json=as_json)
+
+
+def attempt(execution: Execution) -> str:
+    """Say which of its attempts an execution is at; it has none before it was sent."""
+    return f"{execution.attempt} of {execution.max_attempts}"
+
+
+def priority(execution: Execution) -> str:
+    """Say an execution's priority."""
+    return _PRIORITIES.get(execution.priority, str(execution.priority))
+
+
+def _facts(found: Execution) -> dict[str, Any]:
+    return {
         "Execution": found.id,
         "Kind": found.kind,
         "Device": found.device_id,
         "Owner": found.owner_id,
         "State": found.state,
-        "Attempt": f"{found.attempt} of {found.max_attempts}",
-        "Waits for": found.waiting_for,
+        "Waits for": waiting(found.waiting_for, datetime.now(UTC)),
+        "Attempt": attempt(found),
+        "Priority": priority(found),
         "Done": figures.percent(found.progress),
         "Code": found.code,
         "Message": found.message,
         "Result": found.result,
         "Deadline": found.deadline_at,
+        "Expires": None if found.finished_at else found.expires_at,
         "Created": found.created_at,
         "Updated": found.updated_at,
         "Finished": found.finished_at,
     }
-    show_item(found, facts, as_json=as_json)

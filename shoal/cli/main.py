@@ -7,6 +7,8 @@ import typer
 from pydantic import ValidationError
 
 from shoal.cli import (
+    broker,
+    commands,
     compressions,
     datasets,
     demo,
@@ -64,12 +66,14 @@ for _name, _noun, _panel in (
     ("federated-runs", federated_runs.app, _WORK),
     ("incremental-policies", incremental_policies.app, _WORK),
     ("incremental-updates", incremental_updates.app, _WORK),
+    ("commands", commands.app, _WORK),
     ("executions", executions.app, _WORK),
     ("jobs", jobs.app, _WORK),
     ("events", observe.events, _OFFICE),
     ("refusals", observe.refusals, _OFFICE),
     ("audit", observe.audit, _OFFICE),
     ("tokens", tokens.app, _OFFICE),
+    ("broker", broker.app, _OFFICE),
 ):
     app.add_typer(_noun, name=_name, rich_help_panel=_panel)
 

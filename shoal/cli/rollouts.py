@@ -1,5 +1,6 @@
 """`shoal rollouts`: move devices to a version, wave by wave, on receipts."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import typer
@@ -24,6 +25,7 @@ from shoal.cli.session import connect
 from shoal.cli.watch import Bar
 from shoal.client import Client
 from shoal.schemas.rollouts import Rollout, RolloutRequest, RolloutTarget, Wave
+from shoal.schemas.waiting import waiting
 
 app = typer.Typer(no_args_is_help=True, help="Move devices to a version, wave by wave.")
 RolloutId = Annotated[str, typer.Argument(metavar="ROLLOUT")]
@@ -49,7 +51,12 @@ _TARGETS: Final = (
     Column[RolloutTarget](title="Variant", of=lambda target: f"{target.recipe} {target.runtime}"),
     Column[RolloutTarget](title="State", of=lambda target: target.state),
     Column[RolloutTarget](title="Receipt", of=lambda target: target.receipt_id is not None),
-    Column[RolloutTarget](title="Waits for", of=lambda target: target.waiting_for.get("code"), is_optional=True),
+    Column[RolloutTarget](
+        title="Waits for",
+        of=lambda target: waiting(target.waiting_for, datetime.now(UTC)),
+        is_long=True,
+        is_optional=True,
+    ),
     Column[RolloutTarget](title="Message", of=lambda target: target.message, is_long=True, is_optional=True),
 )
 

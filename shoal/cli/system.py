@@ -17,7 +17,7 @@ from typing import IO, Final
 
 import httpx
 
-from shoal.cli import broker
+from shoal.cli import embedded_broker
 from shoal.cli.errors import CliError
 from shoal.cli.plan import Plan, callable_host
 from shoal.cli.processes import SIGNALS, Child, reap_orphans, sweep
@@ -63,10 +63,10 @@ class System:
         broker_url = plan.broker_url
         if not broker_url:
             password = _kept_password(plan.state / "broker.password")
-            config = broker.write_config(plan.state, port=plan.broker_port, password=password)
+            config = embedded_broker.write_config(plan.state, port=plan.broker_port, password=password)
             self._add("broker", ["-m", "iotcore", "--config", str(config), "--log-level", "CRITICAL"], {})
             self._wait(wake, _STARTING_LOOK_S, lambda: _is_listening("127.0.0.1", plan.broker_port))
-            broker_url = f"mqtt://{broker.USER}:{password}@127.0.0.1:{plan.broker_port}"
+            broker_url = f"mqtt://{embedded_broker.USER}:{password}@127.0.0.1:{plan.broker_port}"
         controller = {
             "SHOAL_STATE": str(plan.state),
             "SHOAL_BROKER_URL": broker_url,

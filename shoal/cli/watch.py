@@ -19,9 +19,11 @@ _INTERRUPTED: Final = 130
 
 
 class Work(Protocol):
-    """What has a state: a job, a rollout, a federated run."""
+    """What has a state: a job, a rollout, a federated run, a command."""
 
-    state: str
+    @property
+    def state(self) -> str:
+        """How it stands."""
 
 
 Watched = TypeVar("Watched", bound=Work)

@@ -1,18 +1,21 @@
-"""Devices, fleet counts, receipts, enrolment tokens."""
+"""Devices, their certificates and sessions, fleet counts, receipts, enrolment tokens."""
 
 from collections.abc import Sequence
 
 from shoal.client.connection import Connection
 from shoal.schemas.common import Page
 from shoal.schemas.devices import (
+    Certificate,
     Device,
     DeviceChange,
+    DeviceSession,
     EnrollmentToken,
     EnrollmentTokenRequest,
     Event,
     FleetSummary,
     NewEnrollmentToken,
     Receipt,
+    StateChange,
     Telemetry,
 )
 
@@ -53,6 +56,34 @@ class Devices:
     def change(self, device_id: str, request: DeviceChange) -> Device:
         """Replace a device's labels."""
         return self._connection.send("PATCH", f"/devices/{device_id}", Device, request)
+
+    def approve(self, device_id: str) -> Device:
+        """Let a pending machine be a device of its own."""
+        return self._connection.send("POST", f"/devices/{device_id}/approve", Device)
+
+    def merge(self, device_id: str) -> Device:
+        """Give the device that a pending machine claims the machine's new key; gives that device."""
+        return self._connection.send("POST", f"/devices/{device_id}/merge", Device)
+
+    def suspend(self, device_id: str, reason: str = "") -> Device:
+        """Stop listening to a device until it is activated again."""
+        return self._connection.send("POST", f"/devices/{device_id}/suspend", Device, StateChange(reason=reason))
+
+    def activate(self, device_id: str) -> Device:
+        """Listen to a suspended device again."""
+        return self._connection.send("POST", f"/devices/{device_id}/activate", Device)
+
+    def retire(self, device_id: str, reason: str = "") -> Device:
+        """Part with a device, or turn a pending machine away, for good."""
+        return self._connection.send("POST", f"/devices/{device_id}/retire", Device, StateChange(reason=reason))
+
+    def certificates(self, device_id: str) -> Page[Certificate]:
+        """Give a device's newest certificates."""
+        return self._connection.get(f"/devices/{device_id}/certificates", Page[Certificate])
+
+    def sessions(self, device_id: str) -> Page[DeviceSession]:
+        """Give a device's newest sessions with the broker."""
+        return self._connection.get(f"/devices/{device_id}/sessions", Page[DeviceSession])
 
     def receipts(self, device_id: str, *, limit: int = 50, cursor: str | None = None) -> Page[Receipt]:
         """Give a page of a device's receipts, newest first."""

@@ -4,9 +4,10 @@ from typing import Any, Self
 
 from shoal.client.artifacts import Artifacts, Datasets
 from shoal.client.auth import Tokens
+from shoal.client.broker import Broker
 from shoal.client.connection import Connection
 from shoal.client.devices import Devices, EnrollmentTokens
-from shoal.client.executions import Executions
+from shoal.client.executions import Commands, Executions
 from shoal.client.federated import FederatedRuns
 from shoal.client.incremental import IncrementalPolicies, IncrementalUpdates
 from shoal.client.inference import Inference
@@ -29,6 +30,8 @@ class Client:
         self._connection = connection
         self.url = connection.url
         self.artifacts = Artifacts(connection)
+        self.broker = Broker(connection)
+        self.commands = Commands(connection)
         self.datasets = Datasets(connection)
         self.devices = Devices(connection)
         self.enrollment_tokens = EnrollmentTokens(connection)

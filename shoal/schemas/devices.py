@@ -1,4 +1,4 @@
-"""Devices, fleet counts, receipts, enrolment tokens."""
+"""Devices, their certificates and sessions, fleet counts, receipts, enrolment tokens."""
 
 from datetime import datetime
 from typing import Any
@@ -27,10 +27,15 @@ class Device(Response):
 
     Attributes:
         desired, reported: `[epoch, version]` of the document that it shall follow, and of the one that it answered.
+        state_reason: Why it is in its state: `cloned`, or an operator's words.
+        claims_device_id: Of a pending machine: the device that has the same hardware.
     """
 
     id: str
     state: str
+    state_reason: str
+    hardware_id: str | None
+    claims_device_id: str | None
     online: bool
     labels: dict[str, str]
     facts: dict[str, Any]
@@ -48,6 +53,39 @@ class DeviceChange(Request):
     """`PATCH /v1/devices/{id}`: replace the labels."""
 
     labels: Labels
+
+
+class StateChange(Request):
+    """`POST /v1/devices/{id}/suspend` and `/retire`: why."""
+
+    reason: str = Field(default="", max_length=200)
+
+
+class Certificate(Response):
+    """A certificate that was issued to a device."""
+
+    serial: str
+    issued_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+    reason: str
+
+
+class DeviceSession(Response):
+    """A session of a device with the broker.
+
+    Attributes:
+        instance: Of the agent process; one session number with two instances is a clone.
+        end: `clean`, `lost`, `replaced`, `late`, `refused`; empty while it is open.
+    """
+
+    session: int
+    instance: str
+    boot_id: str
+    agent_version: str
+    begun_at: datetime
+    ended_at: datetime | None
+    end: str
 
 
 class FleetSummary(Response):
@@ -84,6 +122,7 @@ class EnrollmentTokenRequest(Request):
 
     name: str = Field(default="", max_length=128)
     labels: Labels = Field(default_factory=dict)
+    needs_approval: bool = False
     max_uses: int = Field(default=1, ge=1, le=1_000_000)
     expires_in_s: int = Field(default=86400, ge=60, le=366 * 86400)
 
@@ -94,6 +133,7 @@ class EnrollmentToken(Response):
     id: str
     name: str
     labels: dict[str, str]
+    needs_approval: bool
     max_uses: int
     uses: int
     created_at: datetime

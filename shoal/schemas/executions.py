@@ -1,16 +1,22 @@
-"""Executions."""
+"""Executions, and the commands that operators give."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from shoal.schemas.common import Response
+from pydantic import Field
+
+from shoal.schemas.common import Request, Response, Selector
 
 
 class Execution(Response):
     """One device's share of something that the controller wants.
 
     Attributes:
-        waiting_for: `{code, since, ...}`, why nothing moves; empty when nothing is waited for.
+        waiting_for: `{code, since, ...}`, why nothing moves; empty when nothing is waited for. Codes: `device_offline`,
+            `device_suspended`, `device_busy`, `device_answer`, `retry_at`.
+        code, message: Why it ended as it did; of an open one, why its last attempt failed.
+        priority: 10 low, 20 normal, 30 high.
+        expires_at: It ends then, whatever it waits for.
     """
 
     id: str
@@ -20,12 +26,57 @@ class Execution(Response):
     state: str
     attempt: int
     max_attempts: int
+    priority: int
     waiting_for: dict[str, Any]
     progress: float
     code: str
     message: str
     result: dict[str, Any]
     deadline_at: datetime | None
+    not_before: datetime | None
+    expires_at: datetime
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
+
+
+class CommandRequest(Request):
+    """`POST /v1/commands`: ask active devices for something once.
+
+    Attributes:
+        expires_in_s: Devices that did not come online until then are not asked any more.
+    """
+
+    name: Literal["ping", "restart_agent"]
+    selector: Selector
+    priority: Literal["low", "normal", "high"] = "high"
+    expires_in_s: float = Field(default=86_400, ge=10, le=90 * 86_400)
+
+
+class Command(Response):
+    """A command and how far its executions are.
+
+    Attributes:
+        counts: Executions by state.
+    """
+
+    id: str
+    name: str
+    selector: dict[str, Any]
+    devices: int
+    counts: dict[str, int]
+    is_done: bool
+    created_by: str
+    created_at: datetime
+
+    def outcome(self) -> str:
+        """Give the state of the command as a whole: `running`, `succeeded`, `failed` or `canceled`."""
+        if not self.is_done:
+            return "running"
+        if any(self.counts.get(state) for state in ("failed", "rejected", "timed_out")):
+            return "failed"
+        return "canceled" if self.counts.get("canceled") else "succeeded"
+
+    def ended(self) -> int:
+        """Count the devices that need not be waited for any more."""
+        return sum(count for state, count in self.counts.items() if state not in ("queued", "sent", "in_progress"))

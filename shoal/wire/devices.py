@@ -20,18 +20,19 @@ class ArtifactRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Birth(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="birth"):
-    """A device came online. Unsigned: it only makes the gateway send what differs.
+    """A device came online, signed: makes the gateway send what differs; two instances in one session are a clone.
 
     Attributes:
         id: `<session>-<sequence>`.
         session: Grows by one each time that the agent connects; a late will of an older one is ignored.
+        instance: Random, new with each start of the agent: who else claims this session number is a clone.
         desired_epoch, desired_version: The desired document that the device holds; 0, 0 for none.
         open_executions: What the device is still working on.
-        facts_sequence: Sequence of the facts last sent in any session, 0 for none.
     """
 
     id: MessageId
     session: Count
+    instance: ShortText
     boot_id: ShortText
     agent_version: ShortText
     desired_epoch: Count = 0
@@ -120,6 +121,9 @@ class EnrollAnswer(msgspec.Struct, frozen=True, kw_only=True):
         certificate, ca: PEM.
         broker_url: `mqtt[s]://[user:password@]host:port`.
         controller_keys: Base64 Ed25519 public keys that may sign what comes down, by key id.
+        expires_at: The end of the certificate, ISO 8601 UTC, by the controller's clock.
+        renew_after_s: When the device shall ask for a fresh one, from now.
+        session_floor: The device numbers its sessions above this: a machine installed anew has forgotten its own.
     """
 
     device_id: str
@@ -127,6 +131,28 @@ class EnrollAnswer(msgspec.Struct, frozen=True, kw_only=True):
     ca: str
     broker_url: str
     controller_keys: dict[str, str]
+    expires_at: ShortText
+    renew_after_s: float
+    session_floor: Count = 0
+
+
+class EnrollPending(msgspec.Struct, frozen=True, kw_only=True):
+    """202: an operator has to decide; ask again with the same key.
+
+    Attributes:
+        code: `enrollment.needs_approval`, or `enrollment.claims_device` where the hardware is that of a known device.
+    """
+
+    device_id: str
+    code: ShortText
+    message: LongText
+    retry_after_s: Annotated[float, msgspec.Meta(ge=1, le=3600)]
+
+
+class RenewRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /device/v1/renew`, a signed request; answered by `EnrollAnswer`. The CSR is for the key that signs."""
+
+    csr: Annotated[str, msgspec.Meta(max_length=8192)]
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """The envelope around every message, and the one place where bytes become messages.
 
 `{v, kind, key_id, body, signature}`: `body` is JSON text carried as one string, so that a signature covers exact
-bytes. Presence, telemetry and refusals are unsigned (`key_id` and `signature` empty). The body repeats its kind, so
+bytes. Wills, telemetry and refusals are unsigned (`key_id` and `signature` empty). The body repeats its kind, so
 that a signed body cannot be passed off as another kind.
 
 Not here: which key belongs to whom (the gateway and the agent know that).
@@ -55,7 +55,7 @@ _TYPES: Final[dict[str, type[Message]]] = {
     "telemetry": Telemetry,
 }
 _KINDS: Final = {message_type: kind for kind, message_type in _TYPES.items()}
-UNSIGNED_KINDS: Final = frozenset({"birth", "will", "telemetry", "refusal"})
+UNSIGNED_KINDS: Final = frozenset({"will", "telemetry", "refusal"})
 
 # Largest envelope of each kind, in bytes. What is not listed may have 16 KiB.
 _LIMITS: Final = {"facts": 64 * 1024, "desired": 256 * 1024, "reported": 64 * 1024, "offer": 64 * 1024}

@@ -14,6 +14,7 @@ class ExecutionKind(StrEnum):
     ROLLOUT_STEP = "rollout_step"
     FEDERATED_ROUND = "federated_round"
     INCREMENTAL_UPDATE = "incremental_update"
+    COMMAND = "command"
 
 
 class ReportState(StrEnum):
@@ -29,13 +30,18 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="of
     """Do this once. Sent again with the same `execution_id` after a loss; the device answers from its journal.
 
     Attributes:
-        type: Which execution; `spec` then is `FederatedRoundSpec` or `IncrementalUpdateSpec`.
+        type: An `ExecutionKind`; `spec` then is `FederatedRoundSpec`, `IncrementalUpdateSpec` or `CommandSpec`. Text,
+            so that a device can reject a kind that it does not know.
+        epoch, number: Grow with every offer to this device. One that does not grow is refused unless its execution is
+            in the journal: whoever holds the broker could otherwise repeat an old command.
         timeout_s: Time from acceptance to the end, by the device's monotonic clock.
     """
 
     execution_id: ShortText
-    type: ExecutionKind
+    type: ShortText
     attempt: Count
+    epoch: Count
+    number: Count
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=7 * 86400)]
     spec: msgspec.Raw
 
@@ -53,7 +59,7 @@ class ExecutionReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind
         attempt: The attempt it answers; an older attempt's report is ignored.
         progress: 0..1.
         code: For `failed` and `rejected`: stable and dotted, e.g. `artifact.digest_mismatch`.
-        result: For `succeeded`: `FederatedRoundResult`, `IncrementalUpdateResult`, as JSON.
+        result: For `succeeded`: `FederatedRoundResult`, `IncrementalUpdateResult`, or a command's, as JSON.
     """
 
     id: MessageId

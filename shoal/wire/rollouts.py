@@ -27,6 +27,7 @@ class DesiredVariant(msgspec.Struct, frozen=True, kw_only=True):
         recipe, runtime: What the variant is; `runtime` names the file under `shoal/runtimes`.
         artifact, golden: The variant's bytes, and its golden set (safetensors: `input`, `output`).
         execution_id: The rollout step that this answers; empty where nothing waits for it.
+        attempt: Of that step, from 1: what failed once is tried again for a new attempt only.
         task: What the model does: `classification`. Confidence and drift exist for that one.
     """
 
@@ -38,6 +39,7 @@ class DesiredVariant(msgspec.Struct, frozen=True, kw_only=True):
     artifact: ArtifactRef
     golden: ArtifactRef
     execution_id: ShortText = ""
+    attempt: Count = 1
     task: ShortText = "classification"
     class_labels: list[ShortText] = []
 

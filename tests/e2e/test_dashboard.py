@@ -202,3 +202,100 @@ def test_dashboard_when_its_port_is_used_then_says_so_in_one_sentence_and_ends_w
     assert second.returncode == 1
     said = f"Another program uses 127.0.0.1:{port}: stop it, or set SHOAL_DASHBOARD_PORT.\n"
     assert (second.stdout, second.stderr) == ("", said)
+
+
+def test_machine_when_its_token_needs_approval_then_it_is_approved_in_two_clicks_pinged_and_suspended(
+    controller: Controller, dashboard_url: str, page: Page, tmp_path: Path
+) -> None:
+    log_in(page, dashboard_url, controller, "/enrollment-tokens")
+    page.get_by_test_id("new-token").click()
+    form = page.get_by_test_id("token-form")
+    form.get_by_label("Name", exact=True).fill("field")
+    form.get_by_label("Devices", exact=True).fill("2")
+    form.get_by_label("An operator approves each device").click()
+    form.get_by_test_id("submit").click()
+    token = page.get_by_test_id("token").inner_text()
+    expect(page.get_by_test_id("service-lines")).to_contain_text("sudo shoal-agent install --controller-url https://")
+    page.get_by_role("button", name="I have kept it").click()
+    expect(page.get_by_test_id("token-table").locator("tbody tr")).to_contain_text("by an operator")
+
+    agent = Agent(tmp_path / "agent", controller, token)
+    page.goto(dashboard_url)
+    page.get_by_test_id("fleet-pending").click()
+    pending = page.get_by_test_id("pending")
+    expect(pending).to_contain_text("1 machine")
+    pending.get_by_test_id("approve").click()
+    expect(page.get_by_test_id("confirm")).to_contain_text("as a device of its own?")
+    page.get_by_test_id("yes").click()
+    expect(pending).to_be_hidden()
+    row = page.get_by_test_id("device-table").locator("tbody tr")
+    expect(row).to_contain_text("online")
+
+    (device,) = online(controller, 1)
+    row.get_by_role("link", name=device["id"]).click()
+    expect(page.get_by_test_id("identity")).to_contain_text("renews itself")
+    page.get_by_test_id("ping").click()
+    expect(page.get_by_test_id("answer-0")).to_contain_text("succeeded")
+    expect(page.get_by_test_id("answer-0")).to_contain_text("agent 0.")
+
+    page.get_by_test_id("suspend").click()
+    asking = page.get_by_test_id("suspend-form")
+    asking.get_by_label("Reason").fill("stolen from the north gate")
+    asking.get_by_test_id("submit").click()
+    expect(page.get_by_test_id("device-state")).to_have_text("suspended")
+    expect(page.get_by_test_id("identity")).to_contain_text("stolen from the north gate")
+    expect(page.get_by_test_id("certificates")).to_contain_text("revoked")
+    expect(page.get_by_test_id("device-presence")).to_have_text("offline")
+    agent.close()
+
+    page.goto(f"{dashboard_url}/enrollment-tokens")
+    page.get_by_test_id("token-table").get_by_role("button", name="Revoke").click()
+    page.get_by_test_id("yes").click()
+    expect(page.get_by_test_id("token-table").locator("tbody tr")).to_contain_text("revoked")
+
+
+def test_machines_when_several_wait_then_are_approved_together_or_turned_away(
+    controller: Controller, dashboard_url: str, page: Page, tmp_path: Path
+) -> None:
+    body = {"needs_approval": True, "max_uses": 3}
+    token = controller.api.post("/enrollment-tokens", json=body).json()["token"]
+    agents = [Agent(tmp_path / name, controller, token) for name in ("one", "two", "three")]
+    log_in(page, dashboard_url, controller, "/devices")
+    lines = page.get_by_test_id("pending").locator(".line")
+    expect(lines).to_have_count(3)
+    lines.first.get_by_test_id("turn-away").click()
+    page.get_by_test_id("yes").click()
+    expect(lines).to_have_count(2)
+    page.get_by_test_id("select-all").click()
+    page.get_by_test_id("approve-selected").click()
+    expect(page.get_by_test_id("confirm").last).to_contain_text("Approve 2 machines")
+    page.get_by_test_id("yes").last.click()
+    expect(page.get_by_test_id("pending")).to_be_hidden()
+    devices = controller.get("/devices")["items"]
+    assert sorted(device["state"] for device in devices) == ["active", "active", "retired"]
+    assert [device["state_reason"] for device in devices if device["state"] == "retired"] == ["turned away"]
+    for agent in agents:
+        agent.kill()
+
+
+def test_executions_when_a_device_is_away_then_say_what_they_wait_for_and_can_be_canceled(
+    controller: Controller, new_agent: Callable[[], Agent], dashboard_url: str, page: Page
+) -> None:
+    agent = new_agent()
+    (device,) = online(controller, 1)
+    agent.close()
+    wait_for(lambda: not controller.get(f"/devices/{device['id']}")["online"])
+    log_in(page, dashboard_url, controller, "/executions")
+    page.get_by_test_id("new-command").click()
+    page.get_by_test_id("command-form").get_by_test_id("submit").click()
+    command = page.get_by_test_id("command-table").locator("tbody tr")
+    expect(command).to_contain_text("0 of 1")
+    command.get_by_role("link", name="ping").click()
+    expect(page.get_by_test_id("owner")).to_be_visible()
+    row = page.get_by_test_id("execution-table").locator("tbody tr")
+    expect(row).to_contain_text("device offline")
+    expect(row).to_contain_text("high priority")
+    expect(row.get_by_role("link", name=device["id"])).to_be_visible()
+    row.get_by_role("button", name="Cancel").click()
+    page.get_by_test_id("yes").click()
+    expect(row).to_contain_text("canceled")

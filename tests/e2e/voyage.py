@@ -171,6 +171,7 @@ class Agent:
         self._environment = {
             **os.environ,
             "SHOAL_AGENT_STATE": str(folder),
+            "SHOAL_AGENT_INSTANCE": folder.name,  # several on one machine
             "SHOAL_AGENT_TOKEN": token,
             "SHOAL_AGENT_CONTROLLER_URL": f"https://127.0.0.1:{controller.device_port}",
             "SHOAL_AGENT_RUNTIMES": "onnxruntime",

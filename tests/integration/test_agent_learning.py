@@ -160,6 +160,8 @@ def offer_of(controller: Controller) -> tuple[str, Offer]:
         execution_id=row.id,
         type=ExecutionKind(row.kind),
         attempt=row.attempt,
+        epoch=1,
+        number=1,
         timeout_s=row.progress_timeout_s,
         spec=msgspec.Raw(msgspec.json.encode(row.spec)),
     )

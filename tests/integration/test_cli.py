@@ -16,7 +16,7 @@ from shoal.wire.tensors import encode_tensors
 from tests.compressing import split, trained
 from tests.e2e.voyage import Agent, Controller, online
 from tests.models import WEIGHTS, golden_of, samples
-from tests.rig import BrokerAt, free_port
+from tests.rig import BrokerAt, free_port, wait_for
 
 Said = tuple[int, str, str]
 
@@ -80,6 +80,7 @@ LISTS = (
     "models",
     "jobs",
     "rollouts",
+    "commands",
     "executions",
     "federated-runs",
     "incremental-policies",
@@ -155,6 +156,10 @@ def test_command_when_used_wrongly_then_ends_with_2(shoal: Shoal) -> None:
         (*roll_out, "--all", "--wave", "lots"),
         ("versions", "show", "linear"),
         ("datasets", "create", "x", "x.npz", "--role", "gold"),
+        ("commands", "send", "ping"),
+        ("commands", "send", "dance", "--all"),
+        ("commands", "send", "ping", "--all", "--priority", "urgent"),
+        ("devices", "retire"),
         ("models", "create", "NOT A NAME", "--input", "4", "--class", "a", "--class", "b"),
     ):
         code, out, err = shoal(*arguments)
@@ -165,6 +170,9 @@ def test_command_when_it_fails_then_is_one_sentence_and_1(shoal: Shoal) -> None:
     for arguments, code in (
         (("devices", "show", "d-nobody"), "device.not_found"),
         (("jobs", "watch", "nothing"), "job.not_found"),
+        (("executions", "cancel", "nothing"), "execution.not_found"),
+        (("commands", "show", "nothing"), "command.not_found"),
+        (("devices", "merge", "d-nobody"), "device.not_found"),
         (("versions", "list", "nothing"), "model.not_found"),
         (("devices", "list", "--cursor", "!"), "page.bad_cursor"),
         (("datasets", "create", "x", "/nowhere.npz", "--role", "golden"), "file.unusable"),
@@ -268,3 +276,58 @@ def test_watch_when_interrupted_then_says_that_the_work_goes_on(
     _, err = watching.communicate(timeout=20)
     assert (watching.returncode, err.strip().endswith("Stopped watching; the work itself goes on.")) == (130, True)
     assert shoal.json("rollouts", "show", rollout["id"])["state"] == "running"
+
+
+def test_machine_when_its_token_needs_approval_then_it_waits_until_it_is_approved(
+    shoal: Shoal, controller: Controller, tmp_path: Path
+) -> None:
+    made = shoal("enrollment-tokens", "create", "--needs-approval")[1]
+    assert "by `shoal devices approve`" in made
+    assert f"sudo shoal-agent install --controller-url https://127.0.0.1:{controller.device_port}" in made
+    (token,) = (line.rpartition("=")[2] for line in made.splitlines() if "SHOAL_AGENT_TOKEN" in line)
+    assert "by an operator" in shoal("enrollment-tokens", "list")[1]
+    agent = Agent(tmp_path / "agent", controller, token)
+    pending = wait_for(lambda: shoal.json("devices", "list", "--state", "pending")["items"])
+    (device_id,) = (machine["id"] for machine in pending)
+    assert pending[0]["facts"]["hostname"] in shoal("devices", "list")[1]
+
+    code, out, err = shoal("devices", "approve", "d-nobody", device_id)
+    assert (code, out) == (1, f"{device_id} is active.\n")
+    assert err == "d-nobody: There is no device d-nobody. [device.not_found]\n"
+    online(controller, 1)
+    code, out, err = shoal("commands", "send", "restart-agent", "--device", device_id, "--watch")
+    assert (code, "1 succeeded" in err, "agent 0." in out) == (0, True, True), err
+    assert ["State", "succeeded"] in [line.split() for line in out.splitlines()]
+
+    assert shoal("devices", "suspend", device_id, "--reason", "smoke") == (0, f"{device_id} is suspended: smoke.\n", "")
+    assert "smoke" in shoal("devices", "list")[1]
+    (certificate,) = shoal.json("devices", "certificates", device_id)["items"]
+    assert certificate["revoked_at"] is not None
+    ends = {session["end"] for session in shoal.json("devices", "sessions", device_id)["items"]}
+    assert "refused" in ends
+    assert shoal("devices", "activate", device_id)[1] == f"{device_id} is active.\n"
+    code, _, err = shoal("devices", "retire", device_id, given="n\n")
+    assert (code, "no way back" in err) == (1, True)
+    refused = shoal("devices", "retire", device_id, "d-nobody", "--reason", "sold", "--yes", "--json")
+    told = json.loads(refused[1])
+    assert [device["state_reason"] for device in told["items"]] == ["sold"]
+    assert (refused[0], [one["code"] for one in told["refused"]]) == (1, ["device.not_found"])
+    agent.kill()
+
+
+def test_command_when_a_device_is_away_then_it_waits_in_words_and_can_be_canceled(
+    shoal: Shoal, controller: Controller, agent: Agent
+) -> None:
+    agent.close()
+    wait_for(lambda: not shoal.json("devices", "list", "--online")["items"])
+    command = shoal.json("commands", "send", "ping", "--all", "--priority", "low", "--expires-in-s", "600")
+    assert (command["counts"], command["is_done"]) == ({"queued": 1}, False)
+    assert "device offline" in shoal("commands", "show", command["id"])[1]
+    (execution,) = shoal.json("executions", "list", "--owner", command["id"])["items"]
+    shown = [line.split() for line in shoal("executions", "show", execution["id"])[1].splitlines()]
+    assert (["Priority", "low"] in shown, ["Attempt", "0", "of", "3"] in shown) == (True, True)
+    assert ["Expires", "in", "10", "min"] in shown
+    assert shoal.json("executions", "cancel", execution["id"])["state"] == "canceled"
+    assert shoal("executions", "cancel", execution["id"])[2].endswith("[execution.ended]\n")
+    assert shoal("commands", "watch", command["id"])[0] == 1
+    assert shoal.json("commands", "cancel", command["id"])["is_done"]

@@ -1,6 +1,7 @@
 """Executions on the device: once each, whatever the broker doubles and whenever the power goes."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,8 +21,19 @@ from shoal.wire.executions import ExecutionKind, ExecutionReport, Offer, ReportS
 ROUND = ExecutionKind.FEDERATED_ROUND
 
 
+NUMBERS = itertools.count(1)
+
+
 def offer(attempt: int = 1, *, timeout_s: float = 60, kind: ExecutionKind = ROUND) -> Offer:
-    return Offer(execution_id="e1", type=kind, attempt=attempt, timeout_s=timeout_s, spec=msgspec.Raw(b"{}"))
+    return Offer(
+        execution_id="e1",
+        type=kind,
+        attempt=attempt,
+        epoch=1,
+        number=next(NUMBERS),
+        timeout_s=timeout_s,
+        spec=msgspec.Raw(b"{}"),
+    )
 
 
 class Worker:

@@ -38,10 +38,21 @@ journal.set_slots("m", PowerCut())
 """
 
 
-def offer(name: str, attempt: int = 1) -> Offer:
+def offer(name: str, attempt: int = 1, number: int = 1) -> Offer:
     return Offer(
-        execution_id=name, type=ExecutionKind.FEDERATED_ROUND, attempt=attempt, timeout_s=60, spec=msgspec.Raw(b"{}")
+        execution_id=name,
+        type=ExecutionKind.FEDERATED_ROUND,
+        attempt=attempt,
+        epoch=1,
+        number=number,
+        timeout_s=60,
+        spec=msgspec.Raw(b"{}"),
     )
+
+
+def test_offer_when_older_than_one_that_was_taken_then_is_not_new(journal: Journal) -> None:
+    journal.take_offer(offer("e1", number=5))
+    assert [journal.is_new_offer(offer("e2", number=number)) for number in (4, 5, 6)] == [False, False, True]
 
 
 DONE = Outcome(state=ReportState.SUCCEEDED, result={"examples": 3})
@@ -80,9 +91,10 @@ def test_outcomes_when_there_are_many_then_the_oldest_go_and_open_ones_stay(
 
 
 def test_session_when_begun_again_then_counts_up_over_restarts(journal: Journal, tmp_path: Path) -> None:
-    first = journal.begin_session()
+    first = journal.begin_session(0)
     after = Journal(tmp_path / "device" / "journal.db")
-    assert after.begin_session() == first + 1
+    assert after.begin_session(0) == first + 1
+    assert after.begin_session(57) == 58
     after.close()
 
 

@@ -196,6 +196,8 @@ def test_update_when_samples_are_missing_then_says_how_many_came(
         execution_id="e1",
         type=ExecutionKind.INCREMENTAL_UPDATE,
         attempt=1,
+        epoch=1,
+        number=1,
         timeout_s=60,
         spec=msgspec.Raw(msgspec.json.encode(spec)),
     )

@@ -65,12 +65,21 @@ def report(name: str) -> Any:
     return make
 
 
+async def nothing(_was_refused: bool) -> None:
+    """There is nothing to do before a session."""
+
+
 @contextlib.asynccontextmanager
 async def connected(identity: Identity, outbox: Outbox, url: str) -> AsyncIterator[None]:
     identity.enrolled = msgspec.structs.replace(identity.known(), broker_url=url)
     link = Link(
         identity,
-        Handlers(begin_session=outbox.begin_session, connected=outbox.wake, received=lambda _topic, _payload: None),
+        Handlers(
+            prepare=nothing,
+            begin_session=outbox.begin_session,
+            connected=outbox.wake,
+            received=lambda _topic, _payload: None,
+        ),
     )
     tasks = [asyncio.create_task(link.run()), asyncio.create_task(outbox.publish(link))]
     try:

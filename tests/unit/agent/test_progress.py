@@ -1,6 +1,7 @@
 """How an execution is told of, and what makes way for what: throttled, bounded, the newest attempt only."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -46,8 +47,19 @@ class Attempts:
         return {}
 
 
+NUMBERS = itertools.count(1)
+
+
 def offer(name: str = "e1", attempt: int = 1) -> Offer:
-    return Offer(execution_id=name, type=ROUND, attempt=attempt, timeout_s=60, spec=msgspec.Raw(b"{}"))
+    return Offer(
+        execution_id=name,
+        type=ROUND,
+        attempt=attempt,
+        epoch=1,
+        number=next(NUMBERS),
+        timeout_s=60,
+        spec=msgspec.Raw(b"{}"),
+    )
 
 
 def reports(journal: Journal) -> list[ExecutionReport]:

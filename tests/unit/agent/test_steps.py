@@ -31,7 +31,7 @@ def slot(state: SlotState, held: DesiredVariant, name: str = "a") -> HeldSlot:
 def step(
     wanted: list[DesiredVariant],
     slots: list[HeldSlot],
-    proven: dict[str, str] | None = None,
+    proven: dict[str, tuple[str, int]] | None = None,
     *,
     monitors: tuple[list[DriftMonitor], list[DriftMonitor]] = ([], []),
     reported: tuple[int, int] = (1, 1),
@@ -48,13 +48,13 @@ SERVING = slot(SlotState.SERVING, variant())
     [
         ([], {}, StepKind.INSTALL),
         ([SERVING], {}, StepKind.PROVE),  # a new process has to load it again
-        ([slot(SlotState.SERVING, variant("v0", "e0"))], {"digits": "e0"}, StepKind.INSTALL),
+        ([slot(SlotState.SERVING, variant("v0", "e0"))], {"digits": ("e0", 1)}, StepKind.INSTALL),
         ([slot(SlotState.DOWNLOADING, variant())], {}, StepKind.INSTALL),  # the power went in mid-download
-        ([SERVING, slot(SlotState.SERVING, variant("w", model="other"), "a")], {"digits": "e1"}, StepKind.REMOVE),
+        ([SERVING, slot(SlotState.SERVING, variant("w", model="other"), "a")], {"digits": ("e1", 1)}, StepKind.REMOVE),
     ],
 )
 def test_step_when_something_differs_then_is_the_next_to_do(
-    slots: list[HeldSlot], proven: dict[str, str], kind: StepKind
+    slots: list[HeldSlot], proven: dict[str, tuple[str, int]], kind: StepKind
 ) -> None:
     found = step([variant()], slots, proven)
     assert found is not None
@@ -62,11 +62,11 @@ def test_step_when_something_differs_then_is_the_next_to_do(
 
 
 def test_step_when_all_is_as_desired_then_there_is_none() -> None:
-    assert step([variant()], [SERVING], {"digits": "e1"}) is None
+    assert step([variant()], [SERVING], {"digits": ("e1", 1)}) is None
 
 
 def test_step_when_the_same_variant_has_a_new_execution_then_is_proven_again() -> None:
-    assert step([variant(execution="e2")], [SERVING], {"digits": "e1"}) == Step(
+    assert step([variant(execution="e2")], [SERVING], {"digits": ("e1", 1)}) == Step(
         kind=StepKind.PROVE, variant=variant(execution="e2")
     )
 
@@ -74,8 +74,8 @@ def test_step_when_the_same_variant_has_a_new_execution_then_is_proven_again() -
 def test_step_when_a_variant_failed_then_is_not_tried_again_for_the_same_execution() -> None:
     before = slot(SlotState.SERVING, variant("v0", "e0"))
     failed = slot(SlotState.FAILED, variant(), "b")
-    assert step([variant()], [before, failed], {"digits": "e0"}) is None
-    again = step([variant(execution="e2")], [before, failed], {"digits": "e0"})
+    assert step([variant()], [before, failed], {"digits": ("e0", 1)}) is None
+    again = step([variant(execution="e2")], [before, failed], {"digits": ("e0", 1)})
     assert again == Step(kind=StepKind.INSTALL, variant=variant(execution="e2"))
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from dashboard.components import chart, table
 from dashboard.pages.activity import device_cell, event_row
-from dashboard.pages.enrollment import agent_lines, token_state
+from dashboard.pages.enrollment import agent_lines, service_lines, token_state
 from dashboard.pages.incremental import update_row
 from dashboard.pages.jobs import job_row
 from dashboard.parts import part
@@ -19,6 +19,7 @@ TOKEN: dict[str, Any] = {
     "id": "t-1",
     "name": "",
     "labels": {},
+    "needs_approval": False,
     "max_uses": 2,
     "uses": 0,
     "created_at": NOW - timedelta(hours=1),
@@ -46,7 +47,11 @@ def test_token_when_made_then_its_lines_start_an_agent() -> None:
     assert agent_lines(made).splitlines() == [
         "export SHOAL_AGENT_CONTROLLER_URL=https://controller:8443",
         "export SHOAL_AGENT_TOKEN=secret.digest",
-        "python -m agent run",
+        "shoal-agent run",
+    ]
+    assert service_lines(made).splitlines() == [
+        "echo secret.digest > token",
+        "sudo shoal-agent install --controller-url https://controller:8443 --token-file token",
     ]
 
 

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,25 +10,6 @@ from shoal.schemas.devices import Event
 from shoal.schemas.rollouts import WaveRequest
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
-SINCE = (NOW - timedelta(minutes=3, seconds=20)).isoformat()
-
-
-@pytest.mark.parametrize(
-    ("waiting_for", "said"),
-    [
-        ({}, ""),
-        ({"code": "wave"}, "its wave"),
-        ({"code": "device_offline", "since": SINCE}, "device offline since 3 min"),
-        ({"code": "device_offline"}, "device offline"),
-        ({"code": "device_answer", "since": SINCE}, "device has not answered for 3 min"),
-        ({"code": "retry_at", "since": SINCE, "at": (NOW + timedelta(seconds=8)).isoformat()}, "retry in 8 s"),
-        ({"code": "retry_at", "since": SINCE, "at": SINCE}, "retry now"),
-        ({"code": "retry_at", "at": "soon"}, "retry at"),
-        ({"code": "window_closed", "since": SINCE}, "window closed since 3 min"),
-    ],
-)
-def test_waiting_when_an_execution_does_not_move_then_says_why(waiting_for: dict[str, Any], said: str) -> None:
-    assert wording.waiting(waiting_for, NOW) == said
 
 
 def happened(name: str, subject: str, **data: Any) -> Event:
@@ -39,6 +20,39 @@ def test_event_when_known_then_is_a_sentence() -> None:
     opened = happened("rollout.wave_opened", "0199f3c2-1111-7222-8333-0123456789ab", wave=2, devices=40)
     assert wording.event(opened) == "Rollout …456789ab opened wave 2, 40 devices."
     assert wording.event(happened("device.online", "d-asuaylnyppazmutt")) == "d-asuaylnyppazmutt came online."
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("device.asked_to_join", {"token": "t"}, "d-a asked to join and waits for approval."),
+        (
+            "device.asked_to_join",
+            {"token": "t", "claims": "d-b"},
+            "d-a asked to join and waits for approval. It looks like d-b.",
+        ),
+        ("device.approved", {}, "d-a was approved."),
+        ("device.merged", {"claim": "d-b"}, "d-a goes on with the new key of its machine, which had asked as d-b."),
+        ("device.suspended", {"reason": "stolen"}, "d-a was suspended: stolen."),
+        ("device.suspended", {}, "d-a was suspended."),
+        ("device.activated", {}, "d-a was activated again."),
+        ("device.retired", {"reason": "broken"}, "d-a was retired: broken."),
+        ("device.cloned", {"session": 4, "boot_id": "b"}, "Two machines use the identity of d-a."),
+        ("certificate.renewed", {}, "d-a got a fresh certificate."),
+        (
+            "command.created",
+            {"command": "restart_agent", "devices": 3},
+            "A command was given: restart agent, 3 devices.",
+        ),
+        ("broker.synced", {"revision": 7}, "A broker follows revision 7 of whom it shall shut out."),
+    ],
+)
+def test_event_when_about_trust_or_commands_then_is_a_sentence(name: str, data: dict[str, Any], said: str) -> None:
+    assert wording.event(happened(name, "d-a", **data)) == said
+
+
+def test_answer_when_it_says_nothing_of_an_agent_then_is_empty() -> None:
+    assert wording.answer({}) == ""
 
 
 def test_event_when_its_data_lack_something_then_is_a_sentence_still() -> None:

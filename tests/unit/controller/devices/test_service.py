@@ -15,7 +15,6 @@ from controller.devices.selectors import select_devices
 from controller.devices.tables import DesiredRow, DeviceRow, ReceiptRow
 from controller.errors import ShoalError
 from controller.events import EventRow, OutboxRow
-from shoal.wire.devices import Birth, Will
 from shoal.wire.rollouts import Desired, GoldenResult, Receipt
 
 DEVICE = "d-abcdefghijklmno2"
@@ -48,36 +47,11 @@ def session(tmp_path: Path) -> Iterator[Session]:
     database.close()
 
 
-def birth(number: int, *, version: int = 0) -> Birth:
-    return Birth(
-        id=f"{number}-1", session=number, boot_id="b", agent_version="0.1.0", desired_epoch=1, desired_version=version
-    )
-
-
-def test_will_when_of_an_older_session_then_device_stays_online(session: Session) -> None:
-    device = service.get(session, DEVICE)
-    service.note_birth(session, device, birth(2), utc_now())
-    service.note_will(session, device, Will(session=1), utc_now())
-    assert device.online
-    service.note_will(session, device, Will(session=2), utc_now())
-    assert not device.online
-
-
-def test_birth_when_of_an_older_session_then_is_ignored(session: Session) -> None:
-    device = service.get(session, DEVICE)
-    assert service.note_birth(session, device, birth(2), utc_now())
-    assert not service.note_birth(session, device, birth(1), utc_now())
-    assert device.session == 2
-
-
-def test_birth_when_device_holds_an_older_desired_then_it_is_published_again(session: Session) -> None:
-    service.change_desired(session, DEVICE, lambda desired: desired)
-    session.query(OutboxRow).delete()
-    device = service.get(session, DEVICE)
-    service.note_birth(session, device, birth(1, version=1), utc_now())
+def test_desired_when_the_device_is_suspended_then_is_kept_and_not_published(session: Session) -> None:
+    service.get(session, DEVICE).state = DeviceState.SUSPENDED
+    desired = service.change_desired(session, DEVICE, lambda desired: desired)
+    assert desired.version == service.desired_of(session, DEVICE).version == 1
     assert not session.scalars(select(OutboxRow)).all()
-    service.note_birth(session, device, birth(2, version=0), utc_now())
-    assert [(row.kind, row.retain) for row in session.scalars(select(OutboxRow))] == [("desired", True)]
 
 
 def test_receipt_when_it_comes_twice_then_is_kept_once(session: Session) -> None:

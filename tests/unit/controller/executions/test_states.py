@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from controller.errors import Conflict
+from controller.executions.retries import POLICIES, ErrorClass, retry_at
 from controller.executions.states import TRANSITIONS, ExecutionState, Step, Timer, is_end, move, next_step
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -30,22 +31,39 @@ def test_move_when_open_then_can_be_canceled(state: ExecutionState) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "attempt", "online", "deadline_at", "step"),
+    ("state", "can_act", "deadline_at", "expires_at", "step"),
     [
-        (ExecutionState.QUEUED, 0, True, None, Step.SEND),
-        (ExecutionState.QUEUED, 0, False, None, Step.NONE),
-        (ExecutionState.QUEUED, 1, True, FUTURE, Step.NONE),
-        (ExecutionState.QUEUED, 1, True, PAST, Step.SEND),
-        (ExecutionState.SENT, 1, True, FUTURE, Step.NONE),
-        (ExecutionState.SENT, 1, True, PAST, Step.RETRY),
-        (ExecutionState.SENT, 3, True, PAST, Step.TIME_OUT),
-        (ExecutionState.IN_PROGRESS, 3, True, PAST, Step.TIME_OUT),
-        (ExecutionState.IN_PROGRESS, 3, False, None, Step.NONE),
-        (ExecutionState.SUCCEEDED, 1, True, PAST, Step.NONE),
+        (ExecutionState.QUEUED, True, None, FUTURE, Step.SEND),
+        (ExecutionState.QUEUED, False, PAST, FUTURE, Step.NONE),
+        (ExecutionState.QUEUED, True, FUTURE, FUTURE, Step.NONE),
+        (ExecutionState.QUEUED, True, PAST, FUTURE, Step.SEND),
+        (ExecutionState.SENT, True, FUTURE, FUTURE, Step.NONE),
+        (ExecutionState.SENT, True, PAST, FUTURE, Step.RETRY),
+        (ExecutionState.IN_PROGRESS, True, PAST, FUTURE, Step.RETRY),
+        (ExecutionState.IN_PROGRESS, False, PAST, FUTURE, Step.NONE),
+        (ExecutionState.QUEUED, False, FUTURE, PAST, Step.EXPIRE),
+        (ExecutionState.IN_PROGRESS, True, FUTURE, PAST, Step.EXPIRE),
+        (ExecutionState.SUCCEEDED, True, PAST, PAST, Step.NONE),
     ],
 )
 def test_next_step_when_time_passes_then_is_as_the_table_says(
-    state: ExecutionState, attempt: int, online: bool, deadline_at: datetime | None, step: Step
+    state: ExecutionState, can_act: bool, deadline_at: datetime | None, expires_at: datetime, step: Step
 ) -> None:
-    timer = Timer(state=state, attempt=attempt, max_attempts=3, is_device_online=online, deadline_at=deadline_at)
+    timer = Timer(state=state, can_act=can_act, deadline_at=deadline_at, expires_at=expires_at)
     assert next_step(timer, NOW) is step
+
+
+@pytest.mark.parametrize("error_class", ErrorClass)
+def test_retry_when_attempts_are_left_then_its_pause_grows_within_the_policy(error_class: ErrorClass) -> None:
+    policy = POLICIES[error_class]
+    for attempt in range(1, policy.max_attempts):
+        again_at = retry_at("e", error_class, attempt, 100, NOW)
+        assert again_at is not None
+        assert policy.first / 2 <= again_at - NOW <= policy.longest
+    assert retry_at("e", error_class, policy.max_attempts, 100, NOW) is None
+    assert retry_at("e", error_class, 1, 1, NOW) is None
+
+
+def test_retry_when_many_failed_together_then_they_do_not_come_back_together() -> None:
+    pauses = {retry_at(f"e{number}", ErrorClass.PASSING, 3, 10, NOW) for number in range(100)}
+    assert len(pauses) > 50

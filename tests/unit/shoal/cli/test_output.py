@@ -80,7 +80,15 @@ def test_item_when_shown_then_its_parts_follow_and_what_is_copied_stays_whole(
     monkeypatch.setenv("COLUMNS", "40")
     at = datetime(2026, 1, 1, tzinfo=UTC)
     token = EnrollmentToken(
-        id="t", name="", labels={}, max_uses=1, uses=0, created_at=at, expires_at=at, revoked_at=None
+        id="t",
+        name="",
+        labels={},
+        needs_approval=False,
+        max_uses=1,
+        uses=0,
+        created_at=at,
+        expires_at=at,
+        revoked_at=None,
     )
     secret = "x" * 100
     part = Part(items=[{"id": "a"}], columns=COLUMNS)
