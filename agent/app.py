@@ -12,8 +12,6 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import msgspec
-
 from agent import VERSION, door, facts, status, telemetry
 from agent.artifacts import ArtifactStore
 from agent.commands import Commands
@@ -88,6 +86,7 @@ class Agent:
         )
         self._freshness = Freshness(self._journal)
         self._incarnation = ""
+        self._waiting = ""  # why the controller does not listen to this device
         self._renewal_asked_at = -_RENEWAL_PAUSE_S
         self._stop = asyncio.Event()
         self._is_beginning_anew = False
@@ -148,6 +147,8 @@ class Agent:
             await asyncio.to_thread(lambda: Door(self._identity).renew())
         except AgentError as error:
             self._link.last_error = f"{error} [{error.code}]"
+            if error.code in _SHUT_OUT:
+                self._waiting = str(error)
             _log.warning("no fresh certificate: %s (%s)", error, error.code)
         else:
             _log.info("the certificate was renewed")
@@ -167,14 +168,14 @@ class Agent:
         self._journal.close()
 
     def _connected(self) -> None:
+        self._waiting = ""
         self._give_birth()
+        # In every session, changed or not: a broker that was killed loses what it had acknowledged.
         report = facts.read_facts(self._settings, self._inference.url)
-        if msgspec.json.encode(report) != self._journal.get("facts_told"):
-            self._outbox.add(
-                "facts",
-                lambda stamp: FactsReport(id=stamp.id, session=stamp.session, sequence=stamp.sequence, facts=report),
-            )
-            self._journal.put("facts_told", msgspec.json.encode(report))
+        self._outbox.add(
+            "facts",
+            lambda stamp: FactsReport(id=stamp.id, session=stamp.session, sequence=stamp.sequence, facts=report),
+        )
         self._rollouts.report()
         self._outbox.wake()
 
@@ -221,6 +222,7 @@ class Agent:
     def _take_refusal(self, refusal: Refusal) -> None:
         _log.error("the controller refused %s: %s (%s)", refusal.message_id, refusal.message, refusal.code)
         if refusal.code in _SHUT_OUT:
+            self._waiting = refusal.message
             self._link.refuse(f"{refusal.message} [{refusal.code}]")
 
     def _take_state(self, state: ControllerState) -> None:
@@ -257,6 +259,7 @@ class Agent:
             boot_id=self._boot_id,
             is_connected=self._link.is_connected,
             last_error=self._link.last_error or self._freshness.problem(),
+            waiting=self._waiting,
             progress=self._executions.progress(),
             monitors=self._incremental.watched,
         )
@@ -302,12 +305,21 @@ async def enroll(settings: Settings, identity: Identity) -> None:
     if identity.enrolled is not None:
         return
     if not settings.token or not settings.controller_url:
-        message = "This device is not enrolled: set SHOAL_AGENT_CONTROLLER_URL and SHOAL_AGENT_TOKEN."
+        message = (
+            "This device is not enrolled: set SHOAL_AGENT_CONTROLLER_URL and SHOAL_AGENT_TOKEN (or _TOKEN_FILE), "
+            "write them into /etc/shoal/agent.toml, or run `shoal-agent install`."
+        )
         raise AgentError("enrollment.no_token", message, is_final=True)
     url = settings.controller_url.rstrip("/")
 
     def ask() -> None:
         door.enroll(identity, controller_url=url, token=settings.token, facts=facts.read_facts(settings, ""))
 
-    await door.patiently(ask)
+    waits = [""]
+    telling = asyncio.create_task(status.keep_told(settings, lambda: status.Live.of_enrolling(waits[0])))
+    try:
+        await door.patiently(ask, on_wait=lambda why: waits.__setitem__(0, why))
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
     _log.info("enrolled as %s", identity.device_id)

@@ -23,12 +23,11 @@ import urllib3
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from agent.errors import AgentError
-from agent.identity import Identity, trust
+from agent.identity import Identity, first_of, trust
 from shoal.wire.devices import EnrollAnswer, EnrollPending, EnrollRequest, Facts, Problem, RenewRequest
 
 T = TypeVar("T")
 _log: Final = logging.getLogger(__name__)
-_PEM_END: Final = "-----END CERTIFICATE-----"
 CHUNK_BYTES: Final = 256 * 1024
 _TIMEOUT: Final = urllib3.Timeout(connect=10, read=60)
 _MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -110,16 +109,26 @@ class Door:
                 raise _refusal(response.status, response.data)
 
 
-async def patiently(work: Callable[..., T], *arguments: Any) -> T:
+async def patiently(work: Callable[..., T], *arguments: Any, on_wait: Callable[[str], None] = lambda _why: None) -> T:
     """Do blocking work at the door in a worker thread, again and again while the controller is only unreachable.
+
+    Args:
+        on_wait: Told why it has to be tried again.
 
     Raises:
         AgentError: What trying again does not mend.
     """
+
+    def say_why(state: RetryCallState) -> None:
+        if state.outcome is not None and state.next_action is not None:
+            error = state.outcome.exception()
+            on_wait(str(error))
+            _log.warning("%s; trying again in %.1f s", error, state.next_action.sleep)
+
     async for attempt in AsyncRetrying(
         retry=retry_if_exception(_is_passing),
         wait=_pause,
-        before_sleep=_say_why,
+        before_sleep=say_why,
     ):
         with attempt:
             return await asyncio.to_thread(work, *arguments)
@@ -138,11 +147,6 @@ def _pause(state: RetryCallState) -> float:
     if isinstance(error, Pending):
         return error.retry_after_s * random.uniform(0.75, 1.25)  # noqa: S311 (jitter, no secret)
     return _backoff(state)
-
-
-def _say_why(state: RetryCallState) -> None:
-    if state.outcome is not None and state.next_action is not None:
-        _log.warning("%s; trying again in %.1f s", state.outcome.exception(), state.next_action.sleep)
 
 
 def enroll(identity: Identity, *, controller_url: str, token: str, facts: Facts) -> None:
@@ -187,8 +191,7 @@ def _pinned_ca(controller_url: str, token: str) -> str:
         pem = response.read(_MAX_ANSWER_BYTES).decode(errors="replace")
         response.close()
     try:
-        first = pem[: pem.index(_PEM_END) + len(_PEM_END)]  # the CA itself; its parents may follow
-        digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(first)).hexdigest()
+        digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(first_of(pem))).hexdigest()
     except ValueError as error:
         raise AgentError("controller.bad_answer", "What answers there is no Shoal controller.") from error
     if digest != wanted:

@@ -30,6 +30,7 @@ _ENROLLED: Final = "enrolled.json"
 _CERTIFICATE: Final = "device.pem"
 _CA: Final = "ca.pem"
 _REQUEST: Final = "device.csr"
+_PEM_END: Final = "-----END CERTIFICATE-----"
 
 
 class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,10 +152,16 @@ class Identity:
 
 
 def trust(ca: str) -> ssl.SSLContext:
-    """Give TLS settings that trust this CA and no other, without its parents too (an operator's intermediate)."""
-    context = ssl.create_default_context(cadata=ca)
+    """Give TLS settings that trust one CA, the first in `ca`: its parents may have children that are not trusted."""
+    context = ssl.create_default_context(cadata=first_of(ca))
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
+
+
+def first_of(bundle: str) -> str:
+    """Give the first certificate of a PEM bundle."""
+    first, end, _ = bundle.partition(_PEM_END)
+    return f"{first}{end}\n"
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -139,7 +139,8 @@ class Journal:
     def take_offer(self, offer: Offer) -> None:
         """Keep an offer as open; an earlier attempt of the same execution goes."""
         with self._transaction():
-            self._put("offer", msgspec.json.encode((offer.epoch, offer.number)))
+            if self.is_new_offer(offer):  # a newer attempt may come late; an older number must not count again
+                self._put("offer", msgspec.json.encode((offer.epoch, offer.number)))
             self._db.execute(
                 "INSERT OR REPLACE INTO executions (id, offer) VALUES (?, ?)",
                 (offer.execution_id, msgspec.json.encode(offer)),

@@ -5,13 +5,14 @@ is true any more.
 """
 
 import asyncio
+import os
 import socket
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 import psutil
@@ -46,6 +47,19 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     progress: dict[str, tuple[float, str]]
     monitors: list[Watched]
     waiting: str = ""
+
+    @classmethod
+    def of_enrolling(cls, waiting: str) -> Self:
+        """Say that this process has no identity yet, and what it waits for."""
+        return cls(
+            pid=os.getpid(),
+            boot_id=boot_id(),
+            is_connected=False,
+            last_error="",
+            progress={},
+            monitors=[],
+            waiting=waiting,
+        )
 
 
 async def keep_told(settings: Settings, look: Callable[[], Live]) -> None:
@@ -161,7 +175,7 @@ def _connection(status: dict[str, Any]) -> str:
     if not status["running"]:
         return "the agent does not run"
     if status["connected"]:
-        return "connected"
+        return f"connected, but {status['last_error']}" if status["last_error"] else "connected"
     return f"not connected: {status['last_error']}" if status["last_error"] else "not connected"
 
 

@@ -4,8 +4,9 @@ Synchronous on purpose (worker threads; asyncio loops never touch it). SQLite ru
 write transactions begin IMMEDIATE so that two writers queue instead of failing half-way.
 """
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -97,6 +98,8 @@ class Database:
             self.engine = create_engine(parsed, connect_args={"check_same_thread": False, "timeout": 30})
         else:
             self.engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10)
+        # SQLite lets one write at a time: those of this process queue here, in order, instead of polling the file.
+        self._turn: AbstractContextManager[object] = threading.RLock() if self.is_sqlite else nullcontext()
         self.sessions = sessionmaker(self.engine, expire_on_commit=False)
         if self.is_sqlite:
             _prepare_sqlite(self.engine, self.sessions)
@@ -104,7 +107,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Open one transaction; commit at the end, roll back on any error."""
-        with self.sessions() as session:
+        with self._turn, self.sessions() as session:
             try:
                 yield session
                 session.commit()

@@ -36,7 +36,8 @@ def count_refusal(session: Session, *, door: str, device_id: str, code: str, mes
         row = RefusalRow(device_id=device_id, code=code, count=0, message="", last_at=utc_now())
         session.add(row)
     row.count += 1
-    row.message = message[:500]
+    # A part of it may be the sender's own text, with what no database keeps.
+    row.message = "".join(letter if letter.isprintable() else "?" for letter in message[:500])
     row.last_at = utc_now()
 
 

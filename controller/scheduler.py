@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -59,6 +59,7 @@ class Scheduler:
         self._wake_up = wake_up
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{new_id()}"
         self.leading = threading.Event()  # set while this one leads: what runs beside it, such as jobs, looks here
+        self._lead_again_at = datetime.min.replace(tzinfo=UTC)  # until then the lease is surely ours
         self._incarnation = ""
         self._state_told_at: datetime | None = None
         self._steps: Sequence[tuple[str, Callable[[], None]]] = (
@@ -106,6 +107,8 @@ class Scheduler:
 
     def _lead(self) -> bool:
         now = utc_now()
+        if now < self._lead_again_at:
+            return True
         try:
             with self._database.transaction() as session:
                 row = session.get(LeaseRow, "scheduler", with_for_update=True)
@@ -117,6 +120,7 @@ class Scheduler:
                     return False
         except IntegrityError:
             return False  # another one made the row in the same moment
+        self._lead_again_at = now + _LEASE / 2
         return True
 
     def _resign(self) -> None:

@@ -25,6 +25,7 @@ class _Impatient(HttpToolsProtocol):
     """Closes a connection whose next request does not have its headers in time."""
 
     _timer: asyncio.TimerHandle | None = None
+    _is_body_open = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -35,11 +36,23 @@ class _Impatient(HttpToolsProtocol):
         # uvicorn's own keep-alive timer runs.
         if self._timer is None:
             self._timer = self.loop.call_later(_HEADERS_S, self.transport.close)
+        self._is_body_open = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._stop_timer()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._is_body_open = False
+        self._stop_timer()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._is_body_open:  # nobody reads the rest: it is let through for a while, so that the answer is heard
+            self._stop_timer()
+            self._timer = self.loop.call_later(_HEADERS_S, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()

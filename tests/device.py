@@ -88,5 +88,7 @@ class Device:
         self._client.loop_stop()
 
     def _arrived(self, _client: Client, _userdata: Any, message: Any) -> None:
+        if not message.payload:
+            return  # a retained message was cleared
         known = {signing.key_id_of(self._controller_key): self._controller_key}
         self.inbox.put(envelope.open_envelope(message.payload, topic=message.topic, public_key_of=known.get))

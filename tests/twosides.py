@@ -145,7 +145,7 @@ class Agent:
 
     def end_work(self, execution_id: str, how: str) -> None:
         """Let a piece of work end: `succeeded`, `rejected`, or the code of a failure."""
-        self.run(lambda: self.working.pop(execution_id).set_result(how))
+        self.run(lambda: self.working[execution_id].set_result(how))
 
     def close(self) -> None:
         if self.is_alive:
@@ -160,7 +160,11 @@ class Agent:
         self.begun[offer.execution_id, offer.attempt] += 1
         tell(0.5, "half")
         how = self.working[offer.execution_id] = asyncio.get_running_loop().create_future()
-        ended = await how
+        try:
+            ended = await how
+        finally:
+            if self.working.get(offer.execution_id) is how:
+                del self.working[offer.execution_id]
         if ended == "rejected":
             raise NeverDone("command.unknown", "never")
         if ended != "succeeded":
@@ -279,7 +283,6 @@ class TwoSides:
     def settle(self, order: random.Random) -> None:
         """Let everything arrive from now on, work succeed, and time pass, until nothing is under way or due."""
         self.agent.restart()
-        self._activate()
         self.connect()
         for _ in range(60):
             for _ in range(200):
@@ -296,13 +299,17 @@ class TwoSides:
                     self.agent.end_work(execution_id, "succeeded")
             if not self.open():
                 return
+            if self._activate():
+                self.connect()
             self.pass_time(700)
 
-    def _activate(self) -> None:
+    def _activate(self) -> bool:
         """An operator looks at a device that births in a wild order made look like a clone."""
         with self.database.transaction() as session:
-            if session.get_one(DeviceRow, DEVICE).state == DeviceState.SUSPENDED:
+            is_suspended = session.get_one(DeviceRow, DEVICE).state == DeviceState.SUSPENDED
+            if is_suspended:
                 identity.activate(session, DEVICE, self.now)
+            return is_suspended
 
     # What is seen
 
@@ -312,6 +319,17 @@ class TwoSides:
 
     def open(self) -> list[str]:
         return [row.id for row in self.rows() if not is_end(ExecutionState(row.state))]
+
+    def story(self) -> str:
+        """Say how everything stands, for the message of a test that failed."""
+        with self.database.reading() as session:
+            device = session.get_one(DeviceRow, DEVICE)
+            said = [f"device {device.state}, online {device.online}, session {device.session}, {self.now}"]
+        for row in self.rows():
+            said.append(f"{row.id} {row.state} attempt {row.attempt}/{row.max_attempts} {row.code} {row.waiting_for}")
+            said.append(f"    looked at {row.deadline_at}, report {row.report_session}-{row.report_sequence}")
+        held = self.agent.journal.open_offers() if self.agent.is_alive else []
+        return "\n".join([*said, f"agent works on {held}"])
 
     def endings(self) -> dict[str, int]:
         with self.database.reading() as session:

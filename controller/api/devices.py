@@ -22,6 +22,7 @@ from controller.observe import RefusalRow
 from controller.telemetry.tables import TelemetryRow
 from shoal.schemas.common import Page
 from shoal.schemas.devices import Device, DeviceChange, Event, FleetSummary, Receipt, Slot, Telemetry
+from shoal.wire import signing
 
 router = APIRouter(tags=["devices"])
 
@@ -154,6 +155,8 @@ def shown(row: DeviceRow, desired: DesiredRow) -> Device:
         state_reason=row.state_reason,
         hardware_id=row.hardware_id,
         claims_device_id=row.claims_device_id,
+        key_id=signing.key_id_of(row.public_key),
+        enrollment_token_id=row.enrollment_token_id,
         online=row.online,
         labels=row.labels,
         facts=row.facts,

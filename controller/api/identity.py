@@ -73,7 +73,7 @@ def list_sessions(device_id: str, _caller: Reader, session: Reading) -> Page[Dev
 @router.get("/broker-access", tags=["broker"])
 def show_broker_access(_caller: Reader, session: Reading) -> BrokerAccess:
     """Show whom a broker shall shut out: the signed list of revoked certificates, and device ids."""
-    row, denied = identity.access(session)
+    row, denied = identity.access(session, utc_now())
     return BrokerAccess(revision=row.made, crl=row.crl, denied=list(denied), made_at=row.made_at or utc_now())
 
 

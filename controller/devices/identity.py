@@ -29,11 +29,11 @@ def approve(session: Session, device_id: str, now: datetime) -> DeviceRow:
 
     Raises:
         NotFound: `device.not_found`.
-        Conflict: `device.illegal_transition`.
+        Conflict: `device.not_pending`.
     """
     device = service.lock(session, device_id)
     if device.state != DeviceState.PENDING:
-        next_state(DeviceState(device.state), DeviceState.PENDING)
+        raise Conflict("device.not_pending", f"{device.id} is {device.state} already.", state=device.state)
     _enter(session, device, DeviceState.ACTIVE, "", "device.approved")
     device.claims_device_id = None
     return device
@@ -85,11 +85,11 @@ def activate(session: Session, device_id: str, now: datetime) -> DeviceRow:
 
     Raises:
         NotFound: `device.not_found`.
-        Conflict: `device.illegal_transition`.
+        Conflict: `device.not_suspended`.
     """
     device = service.lock(session, device_id)
     if device.state != DeviceState.SUSPENDED:
-        next_state(DeviceState(device.state), DeviceState.SUSPENDED)
+        raise Conflict("device.not_suspended", f"{device.id} is {device.state}, not suspended.", state=device.state)
     _enter(session, device, DeviceState.ACTIVE, "", "device.activated")
     session.execute(delete(SessionRow).where(SessionRow.device_id == device.id, SessionRow.end == End.LATE))
     _want_access(session)
@@ -137,7 +137,7 @@ def shut_out(session: Session, device: DeviceRow, reason: str, now: datetime) ->
     device.revoked_in = _want_access(session)
 
 
-def access(session: Session) -> tuple[BrokerAccessRow, Sequence[str]]:
+def access(session: Session, now: datetime) -> tuple[BrokerAccessRow, Sequence[str]]:
     """Give the broker access as the gateway made it last, and the ids that the broker shall deny.
 
     Raises:
@@ -146,9 +146,12 @@ def access(session: Session) -> tuple[BrokerAccessRow, Sequence[str]]:
     row = session.get(BrokerAccessRow, 1)
     if row is None or not row.crl:
         raise Unavailable("broker_access.not_made", "The gateway has not signed a revocation list yet: is it running?")
+    # A retired device whose certificates have all ended is out by that: the broker's list does not grow for ever.
     denied = session.scalars(
         select(DeviceRow.id)
-        .where(DeviceRow.state.in_([DeviceState.SUSPENDED, DeviceState.RETIRED]))
+        .where(
+            DeviceRow.state.in_([DeviceState.SUSPENDED, DeviceState.RETIRED]), DeviceRow.certificate_expires_at > now
+        )
         .order_by(DeviceRow.id)
     )
     return row, denied.all()

@@ -237,8 +237,9 @@ def _do_due(session: Session, row: ExecutionRow, device: DeviceRow, now: datetim
         message = f"Not done in its time; it waited for: {waited}."
         dispatch.tell_to_stop(session, row.device_id, row.id)
         finish(session, row, ExecutionState.TIMED_OUT, now=now, code="execution.expired", message=message)
-    elif not is_end(timer.state):
+    elif not is_end(timer.state) and not timer.can_act:
         dispatch.rest(row, device, now)  # its moment came while the device was away
+    # What is left was due when this tick began, and was sent or ended by what came before it.
 
 
 def _send(session: Session, row: ExecutionRow, device: DeviceRow, now: datetime) -> None:

@@ -35,5 +35,5 @@ def _message_id(payload: bytes) -> str:
     try:
         body = msgspec.json.decode(payload, type=Envelope).body
         return msgspec.json.decode(body, type=_Identified).id[:64]
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return ""

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 import msgspec
 from anyio import CapacityLimiter, fail_after, from_thread, to_thread
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -95,6 +95,7 @@ def create_door(parts: Parts) -> Starlette:
             ClientDisconnect: _gone,
             TimeoutError: _too_slow,
             OperationalError: _no_database,
+            DataError: _not_storable,
             Exception: _failed,
         },
     )
@@ -145,7 +146,7 @@ async def _read(request: Request, kind: type[T]) -> T:
                 raise Invalid("request.too_large", f"The request has more than {_MAX_BODY_BYTES} bytes.")
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # the last: 10,000 brackets
         raise Invalid("request.invalid", f"The request is not as it should be: {error}") from error
 
 
@@ -290,6 +291,10 @@ def _too_slow(request: Request, _error: Exception) -> Response:
 def _no_database(request: Request, error: Exception) -> Response:
     _log.error("the database failed: %s", error.__cause__ or error)
     return _problem(request, 503, "database.unavailable", "The controller's database does not answer; try again.")
+
+
+def _not_storable(request: Request, _error: Exception) -> Response:
+    return _refused(request, Invalid("request.not_storable", "The database cannot keep what this request says."))
 
 
 def _failed(request: Request, error: Exception) -> Response:

@@ -19,7 +19,7 @@ from controller.artifacts.variants import VariantFigures, choose_variant
 from controller.db import utc_now
 from controller.devices import service as devices
 from controller.devices.tables import DeviceRow, ReceiptRow
-from controller.errors import Conflict, Invalid
+from controller.errors import Conflict, Invalid, NotFound
 from controller.executions import service as executions
 from controller.executions.service import Work
 from controller.executions.states import ExecutionState, is_end
@@ -105,9 +105,15 @@ def cancel(session: Session, row: RolloutRow, now: datetime) -> None:
 
 
 def on_receipt(session: Session, device: DeviceRow, receipt: Receipt, now: datetime) -> None:
-    """Let a receipt end the step that it answers; one that answers none changes nothing."""
+    """Let a receipt end the step that it answers; one that answers none changes nothing.
+
+    Raises:
+        NotFound: `execution.not_found`, for a step of another device.
+    """
     execution = session.get(ExecutionRow, receipt.execution_id, with_for_update=True)
-    if execution is None or execution.device_id != device.id or is_end(ExecutionState(execution.state)):
+    if execution is not None and execution.device_id != device.id:
+        raise NotFound("execution.not_found", "There is no such execution of this device.")
+    if execution is None or is_end(ExecutionState(execution.state)):
         return
     target = session.scalar(select(RolloutTargetRow).where(RolloutTargetRow.execution_id == execution.id))
     if target is None:

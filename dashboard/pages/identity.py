@@ -278,7 +278,9 @@ def identity_facts(device: Device, certificates: Sequence[Certificate], now: dat
     return [
         ("State", f"{device.state}: {device.state_reason}" if device.state_reason else device.state),
         ("Looks like", Anchor(f"{claimed}, by its hardware", f"/devices/{claimed}") if claimed else ""),
+        ("Key", device.key_id),
         ("Hardware", _short(device.hardware_id or "") or "not told"),
+        ("Token", format.tail(device.enrollment_token_id)),
         ("Asked to join" if device.state == "pending" else "Enrolled", format.age(device.enrolled_at, now)),
         ("Certificate", _short(newest.serial) if newest else _no_certificate(device)),
         ("Issued", format.age(newest.issued_at, now) if newest else ""),

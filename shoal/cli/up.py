@@ -68,6 +68,9 @@ def up(
     )
 
     def work() -> int:
+        if not as_json:
+            # Here, where signals wait until they can be handled: whoever reads it may press Ctrl-C at once.
+            output.say(f"Starting; the logs are in {plan.logs}.")
         running = system.System(plan)
         told: list[bool] = []
 
@@ -88,8 +91,6 @@ def up(
     with _alone(plan.state):
         plans.check_ports(plan)
         plan.logs.mkdir(exist_ok=True, mode=0o700)
-        if not as_json:
-            output.say(f"Starting; the logs are in {plan.logs}.")
         code = processes.keep(work)
     raise typer.Exit(code)
 

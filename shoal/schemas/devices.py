@@ -29,6 +29,7 @@ class Device(Response):
         desired, reported: `[epoch, version]` of the document that it shall follow, and of the one that it answered.
         state_reason: Why it is in its state: `cloned`, or an operator's words.
         claims_device_id: Of a pending machine: the device that has the same hardware.
+        key_id: Of its key: the first 16 hexadecimal digits of its sha256.
     """
 
     id: str
@@ -36,6 +37,8 @@ class Device(Response):
     state_reason: str
     hardware_id: str | None
     claims_device_id: str | None
+    key_id: str
+    enrollment_token_id: str
     online: bool
     labels: dict[str, str]
     facts: dict[str, Any]

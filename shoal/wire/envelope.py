@@ -1,7 +1,7 @@
 """The envelope around every message, and the one place where bytes become messages.
 
 `{v, kind, key_id, body, signature}`: `body` is JSON text carried as one string, so that a signature covers exact
-bytes. Wills, telemetry and refusals are unsigned (`key_id` and `signature` empty). The body repeats its kind, so
+bytes. Telemetry alone is unsigned (`key_id` and `signature` empty): nothing rests on it. The body repeats its kind, so
 that a signed body cannot be passed off as another kind.
 
 Not here: which key belongs to whom (the gateway and the agent know that).
@@ -55,7 +55,7 @@ _TYPES: Final[dict[str, type[Message]]] = {
     "telemetry": Telemetry,
 }
 _KINDS: Final = {message_type: kind for kind, message_type in _TYPES.items()}
-UNSIGNED_KINDS: Final = frozenset({"will", "telemetry", "refusal"})
+UNSIGNED_KINDS: Final = frozenset({"telemetry"})
 
 # Largest envelope of each kind, in bytes. What is not listed may have 16 KiB.
 _LIMITS: Final = {"facts": 64 * 1024, "desired": 256 * 1024, "reported": 64 * 1024, "offer": 64 * 1024}
@@ -122,7 +122,7 @@ def open_envelope(payload: bytes, *, topic: str, public_key_of: Callable[[str], 
         raise WireError("message.too_large", f"A message has at most {MAX_ENVELOPE_BYTES} bytes.")
     try:
         envelope = _decoder.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # the last: 10,000 brackets
         raise WireError("message.malformed", f"The envelope does not parse: {error}") from error
     message_type = _TYPES.get(envelope.kind)
     if message_type is None:
@@ -145,7 +145,7 @@ def decode_body(kind: str, body: str) -> Message:
         raise WireError("message.unknown_kind", f"The kind {kind[:40]!r} is not known.")
     try:
         message: Message = msgspec.json.decode(body, type=message_type)
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         raise WireError("message.malformed", f"The body of {kind} does not parse: {error}") from error
     return message
 

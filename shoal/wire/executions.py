@@ -1,11 +1,14 @@
 """Messages about executions: one device's share of something that the controller wants done once."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from shoal.wire.devices import Count, LongText, MessageId, Ratio, ShortText
+
+
+_MAX_RESULT_DEPTH: Final = 8
 
 
 class ExecutionKind(StrEnum):
@@ -72,3 +75,16 @@ class ExecutionReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind
     code: ShortText = ""
     message: LongText = ""
     result: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse what could be read but not written again: a thousand brackets, one in the other.
+
+        Raises:
+            ValueError: `result` is nested too deeply.
+        """
+        layer: list[Any] = [self.result]
+        for _ in range(_MAX_RESULT_DEPTH):
+            inner = (one.values() if isinstance(one, dict) else one for one in layer if isinstance(one, dict | list))
+            layer = [value for values in inner for value in values]
+        if any(isinstance(one, dict | list) for one in layer):
+            raise ValueError(f"the result has more than {_MAX_RESULT_DEPTH} levels")

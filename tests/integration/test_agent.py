@@ -18,7 +18,6 @@ from agent.errors import AgentError
 from agent.identity import Identity
 from agent.settings import Settings as AgentSettings
 from controller import migrate
-from controller.app import listen
 from controller.blobs import BlobStore
 from controller.db import Database
 from controller.devices import enrollment
@@ -26,6 +25,7 @@ from controller.devices.lifecycle import DeviceState
 from controller.devices.tables import DeviceRow
 from controller.gateway import http as device_door
 from controller.keys import Keys
+from controller.server import listen
 from controller.settings import Settings
 from shoal.schemas.devices import EnrollmentTokenRequest
 from shoal.wire.devices import ArtifactRef
@@ -261,5 +261,5 @@ def test_device_when_suspended_then_gets_and_gives_nothing(
     ):
         with pytest.raises(AgentError) as caught:
             ask()
-        assert (caught.value.code, caught.value.is_final) == ("device.not_active", True)
+        assert (caught.value.code, caught.value.is_final) == ("device.suspended", True)
     assert not controller.blobs.exists(hashlib.sha256(other).hexdigest())

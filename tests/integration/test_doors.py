@@ -23,7 +23,7 @@ from sqlalchemy import select
 
 from controller import migrate
 from controller.api.deps import Parts
-from controller.app import create_api, listen
+from controller.app import create_api
 from controller.auth import service as users
 from controller.blobs import BlobStore, UrlSigner
 from controller.db import Database, utc_now
@@ -33,6 +33,7 @@ from controller.errors import Unavailable
 from controller.gateway import http as device_door
 from controller.keys import Keys
 from controller.observe import RefusalRow
+from controller.server import listen
 from controller.settings import Settings
 from shoal.wire import signing
 from shoal.wire.devices import EnrollAnswer, EnrollRequest, Facts
@@ -279,7 +280,8 @@ def test_ca_when_fetched_then_is_the_one_in_the_token(controller: Controller) ->
 
 
 def test_enroll_when_refused_then_has_a_name_and_is_counted(controller: Controller) -> None:
-    body = EnrollRequest(token="wrong.00", csr=csr_of(Ed25519PrivateKey.generate()), facts=FACTS)
+    stranger = f"wrong.{controller.operator.post('/enrollment-tokens', json={}).json()['token'].partition('.')[2]}"
+    body = EnrollRequest(token=stranger, csr=csr_of(Ed25519PrivateKey.generate()), facts=FACTS)
     for _ in range(2):
         answer = controller.device.post("/enroll", content=msgspec.json.encode(body))
         assert code_of(answer) == (403, "enrollment.wrong_token")
@@ -319,8 +321,8 @@ def test_blobs_when_not_signed_by_an_active_device_then_are_refused(controller: 
         assert row is not None
         row.state = DeviceState.SUSPENDED
     answer = controller.device.get(path, headers=signed(key, device_id, "GET", path))
-    assert code_of(answer) == (403, "device.not_active")
-    assert controller.refusals()[(device_id, "device.not_active")] == 1
+    assert code_of(answer) == (403, "device.suspended")
+    assert controller.refusals()[(device_id, "device.suspended")] == 1
 
 
 def test_put_blob_when_digest_differs_or_no_length_then_is_refused(controller: Controller) -> None:

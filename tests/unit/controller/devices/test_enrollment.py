@@ -234,8 +234,8 @@ def test_device_when_suspended_and_activated_then_its_old_certificates_stay_revo
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (identity.approve, "device.illegal_transition"),
-        (identity.activate, "device.illegal_transition"),
+        (identity.approve, "device.not_pending"),
+        (identity.activate, "device.not_suspended"),
         (identity.merge, "device.no_claim"),
     ],
 )
