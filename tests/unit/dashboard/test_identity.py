@@ -30,6 +30,8 @@ def device(**told: Any) -> Device:
         "state_reason": "",
         "hardware_id": "0123456789abcdef",
         "claims_device_id": None,
+        "key_id": "56475aa75463474c",
+        "enrollment_token_id": "01a214f1-0e72-75e6-b819-f21780093309",
         "online": True,
         "labels": {},
         "facts": {"hostname": "pi-7", "system": "Linux", "machine": "aarch64"},
