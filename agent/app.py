@@ -7,7 +7,6 @@ import os
 import random
 import secrets
 import signal
-import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -27,6 +26,7 @@ from agent.journal import Journal
 from agent.learning import Learning
 from agent.link import Handlers, Link
 from agent.outbox import Outbox
+from agent.renewal import Renewal
 from agent.rollouts import Rollouts
 from agent.settings import Settings
 from agent.supervisor import Supervisor
@@ -39,8 +39,6 @@ from shoal.wire.rollouts import Desired
 _log: Final = logging.getLogger(__name__)
 _SHUT_OUT: Final = frozenset({"device.pending", "device.suspended", "device.retired"})
 _REBIRTH_JITTER_S: Final = 5.0
-_RENEWAL_LOOK_S: Final = 60.0
-_RENEWAL_PAUSE_S: Final = 60.0  # between two requests for a fresh certificate, whoever wants it
 
 
 class Agent:
@@ -52,6 +50,7 @@ class Agent:
         self._journal = Journal(settings.state / "journal.db")
         self._boot_id = facts.boot_id()
         self._instance = secrets.token_hex(8)  # of this process: two of them in one session are a clone
+        has_lost_count = self._journal.get("session") is None
         self._outbox = Outbox(identity, self._journal, self._boot_id)
         self._inference = Inference(settings, self._journal)
         self._rollouts = Rollouts(
@@ -75,10 +74,11 @@ class Agent:
             },
         )
         self._supervisor = Supervisor(self._rollouts.plan, self._rollouts.run)
+        self._renewal = Renewal(identity, has_lost_count=has_lost_count, on_failure=self._not_renewed)
         self._link = Link(
             identity,
             Handlers(
-                prepare=self._prepare,
+                prepare=self._renewal.before_session,
                 begin_session=self._outbox.begin_session,
                 connected=self._connected,
                 received=self._received,
@@ -87,7 +87,6 @@ class Agent:
         self._freshness = Freshness(self._journal)
         self._incarnation = ""
         self._waiting = ""  # why the controller does not listen to this device
-        self._renewal_asked_at = -_RENEWAL_PAUSE_S
         self._stop = asyncio.Event()
         self._is_beginning_anew = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,7 +105,7 @@ class Agent:
                 ("serving", self._watch_serving()),
                 ("monitors", self._incremental.watch()),
                 ("telemetry", self._tell()),
-                ("renewal", self._keep_renewed()),
+                ("renewal", self._renewal.keep()),
                 ("status", status.keep_told(self._settings, self._live)),
             )
         ]
@@ -127,31 +126,10 @@ class Agent:
         self._is_beginning_anew = True
         self._stop.set()
 
-    async def _prepare(self, was_refused: bool) -> None:
-        """Before a session is opened: a broker that refuses may want a fresh certificate."""
-        if was_refused or self._identity.is_renewal_due():
-            await self._renew()
-
-    async def _keep_renewed(self) -> None:
-        """Renew the certificate in time, until canceled; the open session goes on, the next one uses the new one."""
-        while True:
-            await asyncio.sleep(_RENEWAL_LOOK_S * random.uniform(0.5, 1))  # noqa: S311 (jitter, no secret)
-            if self._identity.is_renewal_due():
-                await self._renew()
-
-    async def _renew(self) -> None:
-        if time.monotonic() - self._renewal_asked_at < _RENEWAL_PAUSE_S:
-            return
-        self._renewal_asked_at = time.monotonic()
-        try:
-            await asyncio.to_thread(lambda: Door(self._identity).renew())
-        except AgentError as error:
-            self._link.last_error = f"{error} [{error.code}]"
-            if error.code in _SHUT_OUT:
-                self._waiting = str(error)
-            _log.warning("no fresh certificate: %s (%s)", error, error.code)
-        else:
-            _log.info("the certificate was renewed")
+    def _not_renewed(self, error: AgentError) -> None:
+        self._link.last_error = f"{error} [{error.code}]"
+        if error.code in _SHUT_OUT:
+            self._waiting = str(error)
 
     async def _close(self, tasks: list[asyncio.Task[None] | asyncio.Task[bool]]) -> None:
         try:
@@ -322,4 +300,8 @@ async def enroll(settings: Settings, identity: Identity) -> None:
     finally:
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
+    # From now on a journal without a count is one that was lost.
+    journal = Journal(settings.state / "journal.db")
+    journal.begin_session(identity.known().session_floor)
+    journal.close()
     _log.info("enrolled as %s", identity.device_id)
