@@ -62,10 +62,22 @@ def is_current(database: Database) -> bool:
 @contextmanager
 def _whole(database: Database) -> Iterator[Connection]:
     """Open a transaction that holds all migrations, so that a kill half-way leaves the tables as they were."""
-    with database.engine.begin() as connection:
-        if database.is_sqlite:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        yield connection
+    if not database.is_sqlite:
+        with database.engine.begin() as connection:
+            yield connection
+        return
+    with database.engine.connect() as connection:
+        # SQLite changes a table by making it anew, and may not drop one that others refer to; checked as a whole below.
+        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall():
+                raise RuntimeError(f"the migrations broke references: {broken[:5]}")
+            connection.commit()
+        finally:
+            connection.rollback()
+            connection.exec_driver_sql("PRAGMA foreign_keys=ON")
 
 
 def _config(connection: Connection) -> Config:

@@ -10,11 +10,10 @@ import random
 import secrets
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import delete, func, select
 
@@ -27,7 +26,7 @@ from controller.blobs import BlobStore
 from controller.db import Base, Database, utc_now
 from controller.devices import identity
 from controller.devices.lifecycle import DeviceState
-from controller.devices.tables import DesiredRow, DeviceRow
+from controller.devices.tables import DeviceRow
 from controller.events import EventRow, OutboxRow
 from controller.executions import service
 from controller.executions.service import Work
@@ -38,7 +37,7 @@ from controller.gateway.access import Inbound
 from shoal.wire import envelope, signing, topics
 from shoal.wire.devices import Birth, EnrollAnswer, Will
 from shoal.wire.executions import Cancel, ExecutionKind, Offer
-from shoal.wire.rollouts import Desired
+from tests.rows import add_device
 
 DEVICE = "d-abcdefghijklmno2"
 
@@ -357,28 +356,11 @@ class TwoSides:
     def _register(self) -> None:
         public = signing.raw_public_key(self.agent.identity._key.public_key())
         with self.database.transaction() as session:
-            session.add(_device(public, self.now))
-            session.flush()
-            body = msgspec.to_builtins(Desired(epoch=1, version=0))
-            session.add(DesiredRow(device_id=DEVICE, epoch=1, version=0, body=body, updated_at=self.now))
+            add_device(session, DEVICE, public_key=public)
 
 
 class _RolledBack(Exception):
     """The database failed at the end of a batch."""
-
-
-def _device(public_key: bytes, now: datetime) -> DeviceRow:
-    return DeviceRow(
-        id=DEVICE,
-        public_key=public_key,
-        state=DeviceState.ACTIVE,
-        labels={},
-        facts={},
-        reported={},
-        certificate_expires_at=now,
-        enrollment_token_id="t",
-        enrolled_at=now,
-    )
 
 
 def states(rows: Iterable[ExecutionRow]) -> Counter[str]:

@@ -10,8 +10,6 @@ branch_labels = None
 depends_on = None
 
 JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
-_NINETY_DAYS_US = 90 * 86_400 * 1_000_000
-_OPEN = "('queued', 'sent', 'in_progress')"
 
 
 def upgrade() -> None:
@@ -29,8 +27,8 @@ def upgrade() -> None:
         batch.add_column(sa.Column("priority", sa.BigInteger(), nullable=False, server_default="20"))
         batch.add_column(sa.Column("not_before", sa.BigInteger(), nullable=True))
         batch.add_column(sa.Column("expires_at", sa.BigInteger(), nullable=False, server_default="0"))
-    op.execute(f"UPDATE executions SET expires_at = created_at + {_NINETY_DAYS_US}")
-    op.execute(f"UPDATE executions SET deadline_at = expires_at WHERE deadline_at IS NULL AND state IN {_OPEN}")
+    op.execute("UPDATE executions SET expires_at = created_at + 7776000000000")  # ninety days
+    op.execute("UPDATE executions SET deadline_at = expires_at WHERE deadline_at IS NULL AND finished_at IS NULL")
 
 
 def downgrade() -> None:

@@ -7,7 +7,6 @@ import msgspec
 
 from shoal.wire.devices import Count, LongText, MessageId, Ratio, ShortText
 
-
 _MAX_RESULT_DEPTH: Final = 8
 
 

@@ -2,7 +2,6 @@
 
 import queue
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from controller import migrate
 from controller.db import Database, utc_now
 from controller.devices.lifecycle import DeviceState
-from controller.devices.tables import DesiredRow, DeviceRow
+from controller.devices.tables import DeviceRow
 from controller.errors import Conflict, NotFound
 from controller.events import EventRow, OutboxRow
 from controller.executions import service
@@ -20,7 +20,7 @@ from controller.executions.service import Fault, Work
 from controller.executions.states import ExecutionState, Priority
 from controller.executions.tables import ExecutionRow
 from shoal.wire.executions import ExecutionKind, ExecutionReport, Offer, ReportState
-from shoal.wire.rollouts import Desired
+from tests.rows import add_device
 
 DEVICE = "d-abcdefghijklmno2"
 
@@ -30,24 +30,7 @@ def session(empty_database: Database) -> Iterator[Session]:
     migrate.upgrade(empty_database)
     with empty_database.transaction() as session:
         for device_id in (DEVICE, "d-bbbbbbbbbbbbbbb2"):
-            session.add(
-                DeviceRow(
-                    id=device_id,
-                    public_key=device_id.encode(),
-                    state=DeviceState.ACTIVE,
-                    labels={},
-                    facts={},
-                    reported={},
-                    online=True,
-                    certificate_expires_at=utc_now(),
-                    enrollment_token_id="t",
-                    enrolled_at=utc_now(),
-                )
-            )
-            session.flush()
-            body = msgspec.to_builtins(Desired(epoch=1, version=0))
-            session.add(DesiredRow(device_id=device_id, epoch=1, version=0, body=body, updated_at=utc_now()))
-        session.flush()
+            add_device(session, device_id, online=True)
         yield session
 
 

@@ -15,7 +15,6 @@ from controller.artifacts import service as artifacts
 from controller.artifacts.tables import VersionRow
 from controller.blobs import BlobStore
 from controller.db import Database, utc_now
-from controller.devices.lifecycle import DeviceState
 from controller.devices.tables import DeviceRow
 from controller.errors import Conflict, Invalid, NotFound, ShoalError
 from controller.executions.tables import ExecutionRow
@@ -34,6 +33,7 @@ from shoal.wire.tensors import Tensors, decode_tensors, encode_tensors
 from tests.device import Device
 from tests.learning import BASE, Learner, mean_of, register_model, run_request, train, upload
 from tests.rig import BrokerAt, Office, wait_for
+from tests.rows import add_device
 
 # ---------------------------------------------------------------- over MQTT
 
@@ -287,20 +287,7 @@ def registry(empty_database: Database, tmp_path: Path) -> Iterator[Registry]:
     with empty_database.transaction() as session:
         register_model(session, blobs)
         for letter in "abc":
-            session.add(
-                DeviceRow(
-                    id=f"d-{letter * 16}",
-                    public_key=letter.encode() * 32,
-                    state=DeviceState.ACTIVE,
-                    labels={},
-                    facts={"can_train": True},
-                    reported={},
-                    online=True,
-                    certificate_expires_at=utc_now(),
-                    enrollment_token_id="t",
-                    enrolled_at=utc_now(),
-                )
-            )
+            add_device(session, f"d-{letter * 16}", facts={"can_train": True}, online=True)
     return Registry(empty_database, blobs)
 
 

@@ -8,13 +8,13 @@ from sqlalchemy import select
 from controller import migrate
 from controller.blobs import BlobStore
 from controller.db import Database, utc_now
-from controller.devices.lifecycle import DeviceState
 from controller.devices.tables import DeviceRow
 from controller.gateway import router
 from controller.gateway.access import Inbound
 from controller.observe import RefusalRow
 from shoal.wire import envelope, signing, topics
 from shoal.wire.devices import Facts, FactsReport
+from tests.rows import add_device
 
 DEVICE = "d-abcdefghijklmno2"
 
@@ -38,19 +38,7 @@ def test_message_when_the_database_cannot_keep_it_then_is_refused_and_the_batch_
     migrate.upgrade(database)
     key = Ed25519PrivateKey.generate()
     with database.transaction() as session:
-        session.add(
-            DeviceRow(
-                id=DEVICE,
-                public_key=signing.raw_public_key(key.public_key()),
-                state=DeviceState.ACTIVE,
-                labels={},
-                facts={},
-                reported={},
-                certificate_expires_at=utc_now(),
-                enrollment_token_id="t",
-                enrolled_at=utc_now(),
-            )
-        )
+        add_device(session, DEVICE, public_key=signing.raw_public_key(key.public_key()))
     with database.transaction() as session:
         for hostname, sequence in (("first", 2), ("NUL \0", 3), ("last", 4)):
             router.take(session, facts_report(hostname, sequence, key), blobs, utc_now())

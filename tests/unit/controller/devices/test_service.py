@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -12,10 +11,11 @@ from controller.db import Base, Database, utc_now
 from controller.devices import service
 from controller.devices.lifecycle import DeviceState
 from controller.devices.selectors import select_devices
-from controller.devices.tables import DesiredRow, DeviceRow, ReceiptRow
+from controller.devices.tables import ReceiptRow
 from controller.errors import ShoalError
 from controller.events import EventRow, OutboxRow
-from shoal.wire.rollouts import Desired, GoldenResult, Receipt
+from shoal.wire.rollouts import GoldenResult, Receipt
+from tests.rows import add_device
 
 DEVICE = "d-abcdefghijklmno2"
 
@@ -25,24 +25,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
     database = Database(f"sqlite:///{tmp_path / 'shoal.db'}")
     Base.metadata.create_all(database.engine)
     with database.transaction() as session:
-        now = utc_now()
-        session.add(
-            DeviceRow(
-                id=DEVICE,
-                public_key=bytes(32),
-                state=DeviceState.ACTIVE,
-                labels={"site": "lyon"},
-                facts={},
-                reported={},
-                certificate_expires_at=now,
-                enrollment_token_id="t",
-                enrolled_at=now,
-            )
-        )
-        session.flush()
-        body = msgspec.to_builtins(Desired(epoch=1, version=0))
-        session.add(DesiredRow(device_id=DEVICE, epoch=1, version=0, body=body, updated_at=now))
-        session.flush()
+        add_device(session, DEVICE, labels={"site": "lyon"})
         yield session
     database.close()
 

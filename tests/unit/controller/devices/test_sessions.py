@@ -4,19 +4,17 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import msgspec
 import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from controller.db import Base, Database, utc_now
 from controller.devices import clones, service, sessions
-from controller.devices.lifecycle import DeviceState
 from controller.devices.sessions import Presence
-from controller.devices.tables import DesiredRow, DeviceRow, SessionRow
+from controller.devices.tables import SessionRow
 from controller.events import OutboxRow
 from shoal.wire.devices import Birth, Will
-from shoal.wire.rollouts import Desired
+from tests.rows import add_device
 
 DEVICE = "d-abcdefghijklmno2"
 NOW = utc_now()
@@ -27,23 +25,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
     database = Database(f"sqlite:///{tmp_path / 'shoal.db'}")
     Base.metadata.create_all(database.engine)
     with database.transaction() as session:
-        session.add(
-            DeviceRow(
-                id=DEVICE,
-                public_key=bytes(32),
-                state=DeviceState.ACTIVE,
-                labels={},
-                facts={},
-                reported={},
-                certificate_expires_at=NOW,
-                enrollment_token_id="t",
-                enrolled_at=NOW,
-            )
-        )
-        session.flush()
-        body = msgspec.to_builtins(Desired(epoch=1, version=0))
-        session.add(DesiredRow(device_id=DEVICE, epoch=1, version=0, body=body, updated_at=NOW))
-        session.flush()
+        add_device(session, DEVICE)
         yield session
     database.close()
 
