@@ -72,7 +72,8 @@ def test_body_when_passed_off_as_another_kind_then_is_refused() -> None:
 
 
 def test_unknown_field_when_received_then_is_ignored() -> None:
-    payload = envelope.seal_text("will", '{"kind":"will","session":1,"from_the_future":[1]}', topic=TOPIC)
+    body = '{"kind":"will","session":1,"from_the_future":[1]}'
+    payload = envelope.seal_text("will", body, topic=TOPIC, key=KEY)
     opened = envelope.open_envelope(payload, topic=TOPIC, public_key_of=key_of(KEY))
     assert opened == Will(session=1)
 
@@ -84,8 +85,8 @@ def test_unknown_field_when_received_then_is_ignored() -> None:
         (b"\xff\xfe", "message.malformed"),
         (b"[]", "message.malformed"),
         (b'{"v":0,"kind":"order","body":"{}"}', "message.unknown_kind"),
-        (b'{"v":0,"kind":"will","body":"{}"}', "message.malformed"),
-        (b'{"v":0,"kind":"will","body":"' + b"x" * 20_000 + b'"}', "message.too_large"),
+        (b'{"v":0,"kind":"telemetry","body":"{}"}', "message.malformed"),
+        (b'{"v":0,"kind":"telemetry","body":"' + b"x" * 20_000 + b'"}', "message.too_large"),
         (b"x" * (envelope.MAX_ENVELOPE_BYTES + 1), "message.too_large"),
     ],
 )
