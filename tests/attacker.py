@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from agent import facts, status
 from agent.identity import Identity
+from agent.journal import Journal
 from agent.settings import Settings
 from controller.db import utc_now
 from controller.devices import enrollment
@@ -104,6 +105,9 @@ class AgentProcess:
             answer = enrollment.enroll(session, office.keys, office.settings, request, utc_now())
         assert isinstance(answer, EnrollAnswer)
         identity.keep(answer, "https://127.0.0.1:1")
+        journal = Journal(state / "journal.db")
+        journal.begin_session(answer.session_floor)  # as enrolment does: without it the count would seem lost
+        journal.close()
         return cls(state)
 
     def log(self) -> str:

@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import func, select
 
 from agent.identity import Identity
-from agent.journal import Outcome
+from agent.journal import Journal, Outcome
 from controller.broker import CONFIG, write_config
 from controller.db import Database, utc_now
 from controller.devices import enrollment
@@ -76,6 +76,9 @@ class AgentProcess:
             answer = enrollment.enroll(session, office.keys, office.settings, request, utc_now())
         assert isinstance(answer, EnrollAnswer)
         identity.keep(answer, "https://127.0.0.1:9")
+        journal = Journal(folder / "journal.db")
+        journal.begin_session(answer.session_floor)  # without a count it would be taken for lost
+        journal.close()
         self.id = answer.device_id
         environment = {
             **os.environ,

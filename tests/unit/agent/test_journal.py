@@ -52,6 +52,7 @@ def offer(name: str, attempt: int = 1, number: int = 1) -> Offer:
 
 def test_offer_when_older_than_one_that_was_taken_then_is_not_new(journal: Journal) -> None:
     journal.take_offer(offer("e1", number=5))
+    journal.take_offer(offer("e1", attempt=2, number=3))
     assert [journal.is_new_offer(offer("e2", number=number)) for number in (4, 5, 6)] == [False, False, True]
 
 
