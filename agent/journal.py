@@ -140,7 +140,6 @@ class Journal:
         """Keep an offer as open; an earlier attempt of the same execution goes."""
         with self._transaction():
             if self.is_new_offer(offer):  # a newer attempt may come late; an older number must not count again
-                if self.is_new_offer(offer):  # a newer attempt of a known execution may itself be an older offer
                 self._put("offer", msgspec.json.encode((offer.epoch, offer.number)))
             self._db.execute(
                 "INSERT OR REPLACE INTO executions (id, offer) VALUES (?, ?)",
