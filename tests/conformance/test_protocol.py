@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.wire import envelope, signing, topics
+from shoal.wire import envelope, signing, tensors, topics
 from shoal.wire.devices import Will
 from shoal.wire.errors import WireError
 from shoal.wire.executions import ExecutionReport, ReportState
@@ -98,6 +99,84 @@ def test_bad_bytes_when_received_then_are_refused_by_name(payload: bytes, code: 
 def test_any_bytes_when_opened_then_only_wire_errors_come(payload: bytes) -> None:
     with pytest.raises(WireError):
         envelope.open_envelope(payload, topic=TOPIC, public_key_of=key_of(KEY))
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = (
+    "id",
+    "session",
+    "sequence",
+    "at",
+    "result",
+    "state",
+    "spec",
+    "variants",
+    "facts",
+    "models",
+    "slots",
+    "golden",
+)
+BODIES = st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=10), ANY_JSON, max_size=8)
+
+
+@given(st.sampled_from(sorted(envelope._TYPES)), BODIES, st.booleans())
+def test_any_body_when_signed_then_is_a_message_or_refused_by_name(
+    kind: str, body: dict[str, Any], says_its_kind: bool
+) -> None:
+    """A device, or a controller, that has its key and means ill."""
+    text = json.dumps({**body, "kind": kind} if says_its_kind else body)
+    payload = envelope.seal_text(kind, text, topic=TOPIC, key=KEY)
+    try:
+        opened = envelope.open_envelope(payload, topic=TOPIC, public_key_of=key_of(KEY))
+    except WireError as error:
+        assert error.code == "message.malformed"
+    else:
+        assert isinstance(opened, envelope._TYPES[kind])
+        json.dumps(msgspec.to_builtins(opened))  # it can be kept
+
+
+@given(st.sampled_from(["v", "kind", "key_id", "body", "signature", "more"]), ANY_JSON)
+def test_any_field_when_changed_in_a_good_envelope_then_is_refused_by_name_or_changes_nothing(
+    field: str, value: Any
+) -> None:
+    good = envelope.seal(Desired(epoch=1, version=7), topic=TOPIC, key=KEY)
+    payload = json.dumps({**json.loads(good), field: value}).encode()
+    try:
+        opened = envelope.open_envelope(payload, topic=TOPIC, public_key_of=key_of(KEY))
+    except WireError as error:
+        assert error.code.partition(".")[0] in ("message", "signature")
+    else:
+        assert opened == Desired(epoch=1, version=7)
+
+
+@given(st.binary(max_size=200), st.sampled_from(["", "F32", "I64", "BOOL", "BF16", "C64", "X"]), ANY_JSON, ANY_JSON)
+def test_any_tensors_when_read_then_only_named_errors_come(data: bytes, dtype: str, shape: Any, offsets: Any) -> None:
+    header = json.dumps({"w": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}).encode()
+    for candidate in (data, len(header).to_bytes(8, "little") + header + data):
+        try:
+            tensors.decode_tensors(candidate)
+        except WireError as error:
+            assert error.code == "tensors.malformed"
+
+
+@pytest.mark.parametrize("kind", sorted(envelope._TYPES))
+def test_message_when_one_byte_over_its_kinds_limit_then_is_too_large(kind: str) -> None:
+    sealed = json.dumps({"v": 0, "kind": kind, "body": "{}", "more": ""}).encode()
+    padding = b"x" * (envelope.limit_of(kind) + 1 - len(sealed))
+    assert refusal_of(sealed[:-2] + padding + sealed[-2:]) == "message.too_large"
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'"', b"[{}, "])
+def test_brackets_when_ten_thousand_deep_then_the_message_is_malformed(opening: bytes) -> None:
+    """No parser survives these: what it raises must be a refusal, or the message would come again for ever."""
+    assert refusal_of(b'{"v":0,"kind":"telemetry","body":"{}","more":' + opening * 2000) == "message.malformed"
+    body = '{"kind":"telemetry","more":' + opening.decode() * 2000
+    payload = envelope.seal_text("telemetry", body, topic=TOPIC)
+    assert refusal_of(payload) == "message.malformed"
 
 
 @given(st.text(max_size=80))

@@ -6,7 +6,7 @@ import ssl
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -47,9 +47,7 @@ NOBODY = ""
 class House:
     """The devices' door on a free port, as the controller serves it, and what is behind it."""
 
-    def __init__(
-        self, state: Path, database: Database | None = None, tls: Callable[[Keys], Any] = lambda _: None
-    ) -> None:
+    def __init__(self, state: Path, database: Database | None = None) -> None:
         self.settings = Settings(state=state)
         self.keys = Keys.open(state)
         self.database = database or Database(self.settings.resolved_database_url())
@@ -59,7 +57,7 @@ class House:
         self._listening = server.listen("127.0.0.1", 0)
         self.port = int(self._listening.getsockname()[1])
         self._stop = threading.Event()
-        serve = server.serving(self._listening, device_door.create_door(parts), tls(self.keys))
+        serve = server.serving(self._listening, device_door.create_door(parts))
         self._thread = threading.Thread(target=serve, args=(self._stop,))
         self._thread.start()
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}/device/v1", timeout=20)
@@ -175,6 +173,7 @@ def sends_on(connection: socket.socket, chunk: bytes, pause_s: float) -> bytes:
 ENDLESS = {"Transfer-Encoding": "chunked", "Content-Type": "application/json"}
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("path", ["/enroll", "/renew"])
 def test_endless_body_when_sent_then_is_cut_off_by_name(house: House, path: str) -> None:
     """The attack: a request without an end, to fill the memory."""
@@ -489,13 +488,13 @@ def enroll(device: Identity, url: str, token: str) -> None:
 
 @pytest.mark.parametrize("now", [0.0, 2_524_608_000.0], ids=["1970", "2050"])
 def test_agents_clock_when_wrong_by_years_then_its_requests_are_refused_by_name(
-    tmp_path: Path, opened: ExitStack, monkeypatch: pytest.MonkeyPatch, now: float
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: float
 ) -> None:
     """No attack but an empty battery: the agent says what is wrong, and keeps its identity."""
-    house = House(tmp_path / "controller", tls=server_tls)
-    opened.callback(house.close)
     device = Identity.open(tmp_path / "device")
-    enroll(device, f"https://127.0.0.1:{house.port}", house.token())
+    request = EnrollRequest(token=house.token(), csr=device.certificate_request(), facts=told())
+    answer = house.http.post("/enroll", content=msgspec.json.encode(request))
+    device.keep(msgspec.json.decode(answer.content, type=EnrollAnswer), f"http://127.0.0.1:{house.port}")
     known = device.known()
     monkeypatch.setattr(agent_door, "time", SimpleNamespace(time=lambda: now))  # its clock alone, not the process's
     with pytest.raises(AgentError) as caught:

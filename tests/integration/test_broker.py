@@ -196,18 +196,31 @@ def test_device_when_let_in_then_speaks_and_hears_for_itself_only(hall: Hall) ->
     assert other.inbox.empty()
 
 
-def test_stranger_when_without_certificate_then_is_refused(broker: Mosquitto, hall: Hall) -> None:
+def test_certificate_when_missing_then_nobody_gets_in(broker: Mosquitto, hall: Hall) -> None:
     tls = ssl.create_default_context(cadata=broker.keys.ca_pem)
     assert hall.person(tls, claims=GOOD).outcome == "out"
 
 
-def test_stranger_when_certified_by_another_ca_then_is_refused(broker: Mosquitto, hall: Hall, tmp_path: Path) -> None:
+def test_rogue_certificate_when_of_another_ca_then_nobody_gets_in(
+    broker: Mosquitto, hall: Hall, tmp_path: Path
+) -> None:
     key = Ed25519PrivateKey.generate()
     rogue = issue(Keys.open(tmp_path / "rogue"), GOOD, key)
     assert hall.person(client_tls(broker.keys, tmp_path, rogue.pem, key), claims=GOOD).outcome == "out"
 
 
-def test_device_when_it_claims_another_ones_name_then_takes_nothing_over(hall: Hall) -> None:
+def test_expired_certificate_when_of_our_own_ca_then_nobody_gets_in(
+    broker: Mosquitto, hall: Hall, tmp_path: Path
+) -> None:
+    """The attack: a device of the past, or its thief, that was never revoked."""
+    key, now = Ed25519PrivateKey.generate(), datetime.now(UTC)
+    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, None)
+    pem = csr.public_bytes(Encoding.PEM).decode()
+    old = broker.keys.issue_device_certificate(pem, GOOD, timedelta(minutes=-1), now)
+    assert hall.person(client_tls(broker.keys, tmp_path, old.pem, key), claims=GOOD).outcome == "out"
+
+
+def test_client_id_when_hijacked_with_another_devices_certificate_then_takes_nothing_over(hall: Hall) -> None:
     controller, (victim, _) = hall.controller(), hall.device(OTHER)
     controller.subscribe(topics.UP_FILTER)
     rogue, _ = hall.device(GOOD, claims=OTHER)
@@ -217,7 +230,7 @@ def test_device_when_it_claims_another_ones_name_then_takes_nothing_over(hall: H
     assert victim.outcomes.empty()
 
 
-def test_server_certificate_when_shown_by_a_client_then_is_refused(broker: Mosquitto, hall: Hall) -> None:
+def test_rogue_certificate_when_of_a_server_then_no_client_gets_in(broker: Mosquitto, hall: Hall) -> None:
     tls = ssl.create_default_context(cadata=broker.keys.ca_pem)
     tls.load_cert_chain(*broker.keys.issue_server_certificate([CONTROLLER]))
     assert hall.person(tls, claims=CONTROLLER).outcome == "out"
@@ -274,7 +287,7 @@ def test_operators_intermediate_when_it_issues_then_lets_in_its_own_and_not_its_
     assert hall.person(tls, claims=CONTROLLER).outcome == "out"
 
 
-def test_device_when_denied_and_revoked_then_its_open_session_is_mute_and_no_other_begins(
+def test_revoked_device_when_no_gateway_runs_then_its_open_session_is_mute_and_no_other_begins(
     broker: Mosquitto, hall: Hall, tmp_path: Path
 ) -> None:
     controller, (device, certificate), (other, _) = hall.controller(), hall.device(GOOD), hall.device(OTHER)
@@ -294,7 +307,7 @@ def test_device_when_denied_and_revoked_then_its_open_session_is_mute_and_no_oth
     assert again.outcome == "out"
 
 
-def test_certificate_when_one_of_two_is_revoked_then_the_other_still_lets_in(broker: Mosquitto, hall: Hall) -> None:
+def test_revoked_certificate_when_one_of_two_then_the_other_still_lets_in(broker: Mosquitto, hall: Hall) -> None:
     old, certificate = hall.device(GOOD)
     old.close()
     follow(broker, access_of(broker.keys, 1, revoked=(certificate.serial,)))

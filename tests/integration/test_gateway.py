@@ -20,6 +20,7 @@ from shoal.schemas.rollouts import RolloutRequest, RolloutTarget
 from shoal.wire import envelope, topics
 from shoal.wire.devices import FactsReport, Refusal, Will
 from shoal.wire.rollouts import Desired, GoldenResult, Receipt
+from tests.attacker import unsigned
 from tests.device import Device
 from tests.rig import BrokerAt, Office, wait_for
 
@@ -212,7 +213,7 @@ def test_rollout_when_proven_by_a_signed_receipt_then_succeeds(office: Office, d
     ("fault", "code"),
     [({"sha256": "e" * 64}, "receipt.digest_mismatch"), ({"passed": False}, "receipt.golden_failed")],
 )
-def test_rollout_when_receipt_proves_something_else_then_pauses(
+def test_forged_receipt_when_it_proves_something_else_then_the_rollout_pauses(
     office: Office, device: Device, fault: dict[str, Any], code: str
 ) -> None:
     device.birth()
@@ -224,13 +225,32 @@ def test_rollout_when_receipt_proves_something_else_then_pauses(
     assert (target.state, target.code) == ("failed", code)
 
 
-def test_rollout_when_receipt_is_forged_then_is_not_believed(office: Office, device: Device) -> None:
+def test_forged_receipt_when_not_signed_by_its_device_then_is_not_believed(office: Office, device: Device) -> None:
+    """The attack: who can publish on a device's topic proves, in its name, that a model runs."""
     device.birth()
     wait_for(lambda: row_of(office, device).online)
     rollout_id = start_rollout(office, device)
-    device.say("reported", receipt_for(next_version(device)), key=Ed25519PrivateKey.generate())
-    wait_for(lambda: refusals(office) == {(device.id, "signature.unknown_key"): 1})
+    receipt = receipt_for(next_version(device))
+    device.say("reported", receipt, key=Ed25519PrivateKey.generate())
+    device.shout(topics.up(device.id, "reported"), unsigned(receipt, topics.up(device.id, "reported")))
+    counted = {(device.id, "signature.unknown_key"): 1, (device.id, "signature.missing"): 1}
+    wait_for(lambda: refusals(office) == counted)
     assert state_of(office, rollout_id) == "running"
+
+
+def test_forged_receipt_when_for_another_devices_step_then_is_refused(
+    office: Office, new_device: Callable[[], Device]
+) -> None:
+    """The attack: an enrolled device proves, by its own key, a step of another one."""
+    victim, rogue = new_device(), new_device()
+    victim.birth()
+    wait_for(lambda: row_of(office, victim).online)
+    rollout_id = start_rollout(office, victim)
+    rogue.say("reported", receipt_for(next_version(victim)))
+    wait_for(lambda: refusals(office) == {(rogue.id, "execution.not_found"): 1})
+    assert state_of(office, rollout_id) == "running"
+    with office.database.reading() as session:
+        assert session.scalars(select(ReceiptRow)).all() == []
 
 
 def test_rollout_when_device_was_away_then_goes_on_at_its_birth(office: Office, device: Device) -> None:

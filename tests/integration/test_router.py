@@ -39,10 +39,18 @@ def test_message_when_the_database_cannot_keep_it_then_is_refused_and_the_batch_
     key = Ed25519PrivateKey.generate()
     with database.transaction() as session:
         add_device(session, DEVICE, public_key=signing.raw_public_key(key.public_key()))
+    # What is wrong with this one is said in its own words: the refusal must be kept nevertheless.
+    body = '{"kind":"execution_report","id":"1-5","session":1,"sequence":5,"execution_id":"e","attempt":1,'
+    topic = topics.up(DEVICE, "execution")
+    odd = envelope.seal_text("execution_report", f'{body}"state":"\\u0000"}}', topic=topic, key=key)
     with database.transaction() as session:
-        for hostname, sequence in (("first", 2), ("NUL \0", 3), ("last", 4)):
+        for hostname, sequence in (("first", 2), ("NUL \0", 3)):
             router.take(session, facts_report(hostname, sequence, key), blobs, utc_now())
+        router.take(session, Inbound(topic, odd), blobs, utc_now())
+        router.take(session, facts_report("last", 4, key), blobs, utc_now())
     with database.reading() as session:
         assert session.get_one(DeviceRow, DEVICE).facts["hostname"] == "last"
-        assert [(row.code, row.count) for row in session.scalars(select(RefusalRow))] == [("message.not_storable", 1)]
+        counted = {row.code: (row.count, row.message) for row in session.scalars(select(RefusalRow))}
+    assert counted.keys() == {"message.not_storable", "message.malformed"}
+    assert "Invalid enum value" in counted["message.malformed"][1]
     database.close()
