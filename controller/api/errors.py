@@ -6,7 +6,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -47,6 +47,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(OperationalError, _no_database)
+    app.add_exception_handler(DataError, _not_storable)
     app.add_exception_handler(Exception, _failed)
 
 
@@ -109,6 +110,11 @@ def _gone(request: Request, _error: Exception) -> JSONResponse:
 def _no_database(request: Request, error: Exception) -> JSONResponse:
     _log.error("the database failed: %s", error.__cause__ or error)
     return problem(request, 503, "database.unavailable", "The database does not answer or its disk is full; try again.")
+
+
+def _not_storable(request: Request, _error: Exception) -> JSONResponse:
+    # A value that no database takes, e.g. a NUL in an id.
+    return _refused(request, Invalid("request.not_storable", "The database cannot keep what this request says."))
 
 
 def _failed(request: Request, error: Exception) -> JSONResponse:

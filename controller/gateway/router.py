@@ -57,11 +57,11 @@ def take(session: Session, inbound: Inbound, blobs: BlobStore, now: datetime) ->
             handler(context, message)
             observe.MESSAGES.labels(kind=type(message).__name__).inc()
     except (ShoalError, WireError) as error:
-        _log.info("refused on %s: %s", inbound.topic[:80], error.code)
+        _log.info("refused on %r: %s", inbound.topic[:80], error.code)
         refuse(session, inbound, device, error)
     except DataError:
         # A value that the database never takes, e.g. a NUL in a text: delivered again, it would stop every device's
         # messages for ever.
-        _log.info("refused on %s: the database cannot keep it", inbound.topic[:80])
+        _log.info("refused on %r: the database cannot keep it", inbound.topic[:80])
         unfit = WireError("message.not_storable", "The database cannot keep what this message says.")
         refuse(session, inbound, device, unfit)

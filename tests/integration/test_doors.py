@@ -272,6 +272,13 @@ def test_device_when_enrolled_over_http_then_is_listed_searched_and_labelled(con
     assert "enrollment_token.create" in {entry["action"] for entry in controller.operator.get("/audit").json()["items"]}
 
 
+def test_device_id_when_odd_in_a_path_then_is_not_found_or_refused_by_name(controller_on_both: Controller) -> None:
+    for odd in ("%00", "d-%2F..%2Fx", "%23", "+", "x" * 5000, "%F0%9F%90%9F"):
+        answer = controller_on_both.operator.get(f"/devices/{odd}")
+        assert answer.status_code in (404, 422)
+        assert answer.json()["code"]
+
+
 def test_ca_when_fetched_then_is_the_one_in_the_token(controller: Controller) -> None:
     token = controller.operator.post("/enrollment-tokens", json={}).json()["token"]
     certificate = x509.load_pem_x509_certificate(controller.device.get("/ca").content)
