@@ -55,6 +55,7 @@ class Executions:
         elif known is not None and known.offer.attempt >= offer.attempt:
             return  # it is being worked on
         if known is None and len(self._journal.open_offers()) >= _MAX_OPEN:
+            self._journal.pass_over(offer)
             self._say(offer, Outcome(state=ReportState.FAILED, code="execution.too_many", message="Too much at once."))
             return
         self._stop(offer.execution_id)

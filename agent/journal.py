@@ -139,12 +139,16 @@ class Journal:
     def take_offer(self, offer: Offer) -> None:
         """Keep an offer as open; an earlier attempt of the same execution goes."""
         with self._transaction():
-            if self.is_new_offer(offer):  # a newer attempt may come late; an older number must not count again
-                self._put("offer", msgspec.json.encode((offer.epoch, offer.number)))
+            self._mark(offer)
             self._db.execute(
                 "INSERT OR REPLACE INTO executions (id, offer) VALUES (?, ?)",
                 (offer.execution_id, msgspec.json.encode(offer)),
             )
+
+    def pass_over(self, offer: Offer) -> None:
+        """Note that an offer was seen and not taken, so that it cannot be taken later."""
+        with self._transaction():
+            self._mark(offer)
 
     def execution(self, execution_id: str) -> HeldExecution | None:
         """Give an execution, None for one that was never offered or is forgotten."""
@@ -172,6 +176,10 @@ class Journal:
         """Drop an execution that the controller canceled."""
         with self._transaction():
             self._db.execute("DELETE FROM executions WHERE id = ?", (execution_id,))
+
+    def _mark(self, offer: Offer) -> None:
+        if self.is_new_offer(offer):  # a newer attempt may come late; an older number must not count again
+            self._put("offer", msgspec.json.encode((offer.epoch, offer.number)))
 
     def _put(self, key: str, value: bytes) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))

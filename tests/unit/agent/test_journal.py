@@ -50,6 +50,12 @@ def offer(name: str, attempt: int = 1, number: int = 1) -> Offer:
     )
 
 
+def test_offer_when_passed_over_then_is_not_new_and_not_kept(journal: Journal) -> None:
+    journal.pass_over(offer("e1", number=5))
+    assert not journal.is_new_offer(offer("e1", number=5))
+    assert journal.execution("e1") is None
+
+
 def test_offer_when_older_than_one_that_was_taken_then_is_not_new(journal: Journal) -> None:
     journal.take_offer(offer("e1", number=5))
     journal.take_offer(offer("e1", attempt=2, number=3))
