@@ -1,10 +1,9 @@
-"""`shoal-agent enroll | run | status | install | uninstall`, also `python -m agent`."""
+"""`shoal-agent enroll | run | status | facts | install | uninstall | simulate`, also `python -m agent`."""
 
 import argparse
 import asyncio
 import getpass
 import json
-import logging
 import os
 import shutil
 import sys
@@ -12,11 +11,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from agent import memory, status
+import msgspec
+
+from agent import logs, memory, status
 from agent.app import Agent, enroll, only_one
 from agent.errors import AgentError
+from agent.facts import boot_id, read_facts
+from agent.hardware import kept
 from agent.identity import Identity
+from agent.inventory import screen, survey
 from agent.settings import Settings
+from agent.simulator import options as simulator
+from shoal.wire.devices import Facts
 
 if TYPE_CHECKING:
     from agent.install import Outcome
@@ -37,15 +43,24 @@ def main(arguments: list[str] | None = None) -> int:
             return _install(options)
         if options.command == "uninstall":
             return _uninstall(options)
+        if options.command == "simulate":
+            from agent.simulator import command  # brings numpy
+
+            return command.run(options)
         settings = Settings.from_environment()
-        logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         if options.command == "status":
+            logs.begin(settings.log_level, None)
             found = status.read(settings)
             columns = shutil.get_terminal_size((100, 24)).columns
             text = json.dumps(found, indent=2) + "\n" if options.json else status.screen(found, width=columns)
             sys.stdout.write(text)
+        elif options.command == "facts":
+            logs.begin(settings.log_level, None)
+            known = asyncio.run(_look(settings, measures=options.measure))
+            sys.stdout.write(json.dumps(msgspec.to_builtins(known), indent=2) + "\n" if options.json else screen(known))
         else:
             with only_one(settings):
+                logs.begin(settings.log_level, settings.state)
                 asyncio.run(_work(settings, enroll_only=options.command == "enroll"))
     except AgentError as error:
         sys.stderr.write(f"{error} [{error.code}]\n")
@@ -66,6 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("enroll", help="enrol and end")
     show = commands.add_parser("status", help="show what this device is and runs")
     show.add_argument("--json", action="store_true", help="print JSON")
+    simulator.add_options(commands.add_parser("simulate", help="be a fleet of virtual devices, to try a controller"))
+    look = commands.add_parser("facts", help="show what this machine is and can do, as the controller is told")
+    look.add_argument("--measure", action="store_true", help="measure the hardware first: some seconds of one core")
+    look.add_argument("--json", action="store_true", help="print JSON")
     put = commands.add_parser("install", help="run as a service from boot on", description=_INSTALL)
     put.add_argument("--controller-url", required=True, metavar="URL", help="the controller's door, https://host:port")
     tokens = put.add_mutually_exclusive_group()
@@ -153,6 +172,14 @@ def _tell(outcome: "Outcome", *, as_json: bool) -> int:
     for sentence in outcome.remains:
         sys.stdout.write(f"{sentence}\n")
     return 0
+
+
+async def _look(settings: Settings, *, measures: bool) -> Facts:
+    if measures:
+        await kept.measure(settings, anew=True)
+    url = status.read(settings)["controller_url"]
+    around = await survey(settings, boot_id=boot_id(), controller_url=url)
+    return read_facts(settings, "", around)
 
 
 async def _work(settings: Settings, *, enroll_only: bool) -> None:

@@ -2,43 +2,41 @@
 
 import asyncio
 import fcntl
+import functools
 import logging
 import os
-import random
 import secrets
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from agent import VERSION, door, facts, status, telemetry
+from agent import commands, conversation, door, facts, status
 from agent.artifacts import ArtifactStore
 from agent.commands import Commands
+from agent.conversation import Conversation
 from agent.door import Door
 from agent.errors import AgentError
 from agent.executions import Executions
 from agent.federated import Federated
 from agent.freshness import Freshness
+from agent.hardware import kept
 from agent.identity import Identity
 from agent.incremental import Incremental
 from agent.inference import Inference
+from agent.inventory import Inventory, survey
 from agent.journal import Journal
 from agent.learning import Learning
-from agent.link import Handlers, Link
 from agent.outbox import Outbox
 from agent.renewal import Renewal
 from agent.rollouts import Rollouts
 from agent.settings import Settings
 from agent.supervisor import Supervisor
-from shoal.wire import envelope, topics
-from shoal.wire.devices import Birth, ControllerState, FactsReport, Refusal, Will
-from shoal.wire.errors import WireError
-from shoal.wire.executions import Cancel, ExecutionKind, Offer
-from shoal.wire.rollouts import Desired
+from agent.telemetry import Telemetry
+from shoal.wire.devices import Will
+from shoal.wire.executions import ExecutionKind
 
 _log: Final = logging.getLogger(__name__)
-_SHUT_OUT: Final = frozenset({"device.pending", "device.suspended", "device.retired"})
-_REBIRTH_JITTER_S: Final = 5.0
 
 
 class Agent:
@@ -55,13 +53,32 @@ class Agent:
         self._inference = Inference(settings, self._journal)
         self._rollouts = Rollouts(
             journal=self._journal,
-            store=ArtifactStore(settings.state / "artifacts"),
+            store=ArtifactStore(
+                settings.state / "artifacts", on_fetched=functools.partial(kept.note_download, settings)
+            ),
             inference=self._inference,
             outbox=self._outbox,
             door=lambda: Door(identity),
         )
         self._learning = Learning(settings.state / "learning", settings.data_folder(), lambda: Door(identity))
         self._incremental = Incremental(learning=self._learning, inference=self._inference, outbox=self._outbox)
+        self._inventory = Inventory(
+            settings,
+            boot_id=self._boot_id,
+            controller_url=identity.known().controller_url,
+            inference_url=lambda: self._inference.url,
+            is_busy=lambda: bool(self._executions.open_ids()),
+        )
+        self._freshness = Freshness(self._journal)
+        self._telemetry = Telemetry(
+            settings,
+            identity=identity,
+            journal=self._journal,
+            outbox=self._outbox,
+            inference=self._inference,
+            freshness=self._freshness,
+            boot_id=self._boot_id,
+        )
         self._executions = Executions(
             self._journal,
             self._outbox,
@@ -69,27 +86,41 @@ class Agent:
                 ExecutionKind.FEDERATED_ROUND: Federated(self._learning).train,
                 ExecutionKind.INCREMENTAL_UPDATE: self._incremental.update,
                 ExecutionKind.COMMAND: Commands(
-                    self._journal, instance=self._instance, boot_id=self._boot_id, restart=self._begin_anew
+                    commands.Parts(
+                        settings=settings,
+                        identity=identity,
+                        journal=self._journal,
+                        learning=self._learning,
+                        telemetry=self._telemetry,
+                        instance=self._instance,
+                        boot_id=self._boot_id,
+                        restart=self._begin_anew,
+                        tell_facts=self._tell_facts,
+                    )
                 ).do,
             },
         )
         self._supervisor = Supervisor(self._rollouts.plan, self._rollouts.run)
         self._renewal = Renewal(identity, has_lost_count=has_lost_count, on_failure=self._not_renewed)
-        self._link = Link(
-            identity,
-            Handlers(
-                prepare=self._renewal.before_session,
-                begin_session=self._outbox.begin_session,
-                connected=self._connected,
-                received=self._received,
-            ),
+        self._conversation = Conversation(
+            conversation.Parts(
+                identity=identity,
+                outbox=self._outbox,
+                executions=self._executions,
+                rollouts=self._rollouts,
+                freshness=self._freshness,
+                instance=self._instance,
+                boot_id=self._boot_id,
+                read_facts=self._inventory.report,
+                prepare=self._before_session,
+                connected=self._telemetry.wake,
+                desired_came=self._supervisor.wake,
+                refused=lambda _code, _message: None,
+            )
         )
-        self._freshness = Freshness(self._journal)
-        self._incarnation = ""
-        self._waiting = ""  # why the controller does not listen to this device
+        self._link = self._conversation.link
         self._stop = asyncio.Event()
         self._is_beginning_anew = False
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> bool:
         """Work until SIGTERM or SIGINT; then say goodbye and end the children. Gives whether to begin anew."""
@@ -104,8 +135,10 @@ class Agent:
                 ("supervisor", self._supervisor.supervise()),
                 ("serving", self._watch_serving()),
                 ("monitors", self._incremental.watch()),
-                ("telemetry", self._tell()),
+                ("sampling", self._telemetry.sample()),
+                ("telemetry", self._telemetry.send(self._link)),
                 ("renewal", self._renewal.keep()),
+                ("inventory", self._inventory.watch(self._tell_changes)),
                 ("status", status.keep_told(self._settings, self._live)),
             )
         ]
@@ -122,14 +155,18 @@ class Agent:
             await self._close([stopping, *parts])
         return self._is_beginning_anew
 
+    async def _before_session(self, was_refused: bool) -> None:
+        await self._inventory.survey()
+        await self._renewal.before_session(was_refused)
+
     def _begin_anew(self) -> None:
         self._is_beginning_anew = True
         self._stop.set()
 
     def _not_renewed(self, error: AgentError) -> None:
         self._link.last_error = f"{error} [{error.code}]"
-        if error.code in _SHUT_OUT:
-            self._waiting = str(error)
+        if error.code in conversation.SHUT_OUT:
+            self._conversation.waiting = str(error)
 
     async def _close(self, tasks: list[asyncio.Task[None] | asyncio.Task[bool]]) -> None:
         try:
@@ -137,83 +174,22 @@ class Agent:
                 await self._link.goodbye(Will(session=self._outbox.stamp().session, clean=True))
         except (TimeoutError, ConnectionError):
             _log.info("the broker was told nothing; its will does that")
-        for task in (*tasks, *self._tasks):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, *self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._conversation.close()
         await self._executions.close()
         await self._learning.close()
         await self._inference.stop()
+        self._telemetry.close()
         self._journal.close()
 
-    def _connected(self) -> None:
-        self._waiting = ""
-        self._give_birth()
-        # In every session, changed or not: a broker that was killed loses what it had acknowledged.
-        report = facts.read_facts(self._settings, self._inference.url)
-        self._outbox.add(
-            "facts",
-            lambda stamp: FactsReport(id=stamp.id, session=stamp.session, sequence=stamp.sequence, facts=report),
-        )
-        self._rollouts.report()
-        self._outbox.wake()
+    def _tell_facts(self) -> None:
+        self._conversation.tell_facts()
 
-    def _give_birth(self) -> None:
-        desired = self._rollouts.desired
-        stamp = self._outbox.stamp()
-        birth = Birth(
-            id=stamp.id,
-            session=stamp.session,
-            instance=self._instance,
-            boot_id=self._boot_id,
-            agent_version=VERSION,
-            desired_epoch=desired.epoch,
-            desired_version=desired.version,
-            open_executions=self._executions.open_ids(),
-            at=stamp.at,
-        )
-        payload = self._identity.seal(birth, topics.up(self._identity.device_id, "presence"))
-        self._in_background(self._link.publish("presence", payload))
-
-    def _received(self, topic: str, payload: bytes) -> None:
-        """Take a message that came down; a bad one is logged and dropped."""
-        if not payload:
-            return
-        try:
-            message = envelope.open_envelope(payload, topic=topic, public_key_of=self._identity.controller_key)
-        except WireError as error:
-            _log.error("refused a message on %s: %s (%s)", topic, error, error.code)
-            return
-        if isinstance(message, Desired):
-            if self._rollouts.accept(message):
-                self._supervisor.wake()
-        elif isinstance(message, Offer):
-            self._executions.take(message)
-        elif isinstance(message, Cancel):
-            self._executions.cancel(message.execution_id)
-        elif isinstance(message, ControllerState):
-            self._take_state(message)
-        elif isinstance(message, Refusal):
-            self._take_refusal(message)
-        else:
-            _log.error("refused a %s: this agent does not do that", type(message).__name__)
-
-    def _take_refusal(self, refusal: Refusal) -> None:
-        _log.error("the controller refused %s: %s (%s)", refusal.message_id, refusal.message, refusal.code)
-        if refusal.code in _SHUT_OUT:
-            self._waiting = refusal.message
-            self._link.refuse(f"{refusal.message} [{refusal.code}]")
-
-    def _take_state(self, state: ControllerState) -> None:
-        if not self._freshness.take(state):
-            return
-        if state.incarnation != self._incarnation and self._incarnation:
-            self._in_background(self._give_birth_later())
-        self._incarnation = state.incarnation
-
-    async def _give_birth_later(self) -> None:
-        await asyncio.sleep(random.uniform(0, _REBIRTH_JITTER_S))  # noqa: S311 (jitter, no secret)
-        if self._link.is_connected:
-            self._connected()
+    def _tell_changes(self) -> None:
+        if self._link.is_connected:  # else the next session tells
+            self._tell_facts()
 
     async def _watch_serving(self) -> None:
         while True:
@@ -222,36 +198,16 @@ class Agent:
             await asyncio.sleep(1)
             self._supervisor.wake()
 
-    async def _tell(self) -> None:
-        await telemetry.tell(
-            identity=self._identity,
-            outbox=self._outbox,
-            inference=self._inference,
-            link=self._link,
-            interval_s=self._settings.telemetry_interval_s,
-        )
-
     def _live(self) -> status.Live:
         return status.Live(
             pid=os.getpid(),
             boot_id=self._boot_id,
             is_connected=self._link.is_connected,
             last_error=self._link.last_error or self._freshness.problem(),
-            waiting=self._waiting,
+            waiting=self._conversation.waiting,
             progress=self._executions.progress(),
             monitors=self._incremental.watched,
         )
-
-    def _in_background(self, work: Coroutine[None, None, None]) -> None:
-        async def quietly() -> None:
-            try:
-                await work
-            except ConnectionError as error:
-                _log.info("not said in this session: %s", error)
-
-        task = asyncio.get_running_loop().create_task(quietly())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 @contextmanager
@@ -290,8 +246,11 @@ async def enroll(settings: Settings, identity: Identity) -> None:
         raise AgentError("enrollment.no_token", message, is_final=True)
     url = settings.controller_url.rstrip("/")
 
+    around = await survey(settings, boot_id=facts.boot_id(), controller_url=url)
+
     def ask() -> None:
-        door.enroll(identity, controller_url=url, token=settings.token, facts=facts.read_facts(settings, ""))
+        read = facts.read_facts(settings, "", around)
+        door.enroll(identity, controller_url=url, token=settings.token, facts=read)
 
     waits = [""]
     telling = asyncio.create_task(status.keep_told(settings, lambda: status.Live.of_enrolling(waits[0])))

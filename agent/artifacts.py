@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
@@ -19,10 +20,15 @@ _SPARE_BYTES: Final = 64 * 1024 * 1024  # left free for the journal and for ever
 
 
 class ArtifactStore:
-    """The folder of artifacts."""
+    """The folder of artifacts.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        on_fetched: Told how many bytes came, and in how many seconds; in the thread that fetched them.
+    """
+
+    def __init__(self, folder: Path, on_fetched: Callable[[int, float], None] = lambda _bytes, _seconds: None) -> None:
         self._folder = folder
+        self._on_fetched = on_fetched
         self._guard = threading.Lock()
         self._fetching: dict[str, threading.Lock] = {}  # by digest: two executions may want the same one at once
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -80,6 +86,7 @@ class ArtifactStore:
             raise AgentError("artifact.digest_mismatch", message, is_final=True)
 
     def _append(self, part: Path, ref: ArtifactRef, have: int, door: Door, progress: Callable[[float], None]) -> None:
+        before, began = have, time.monotonic()
         try:
             with door.blob(ref.sha256, have) as chunks, part.open("ab") as file:
                 for chunk in chunks:
@@ -96,6 +103,7 @@ class ArtifactStore:
             raise
         if have < ref.size_bytes:
             raise AgentError("controller.unreachable", "The controller broke the download off.")
+        self._on_fetched(have - before, time.monotonic() - began)
 
 
 def _digest(path: Path) -> str:

@@ -1,5 +1,7 @@
 """The controller's HTTPS door as the device uses it: enrol, renew, fetch, upload. Blocking; callers use worker threads.
 
+The HTTP client is imported at its first use: it takes 5 MB, and an idle agent has nothing to fetch.
+
 The CA is pinned: an enrolment token ends with the digest of the CA's certificate, which is compared before anything is
 sent. After enrolment the kept CA is trusted and no other.
 """
@@ -15,21 +17,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
-import urllib3
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from agent.errors import AgentError
 from agent.identity import Identity, first_of, trust
 from shoal.wire.devices import EnrollAnswer, EnrollPending, EnrollRequest, Facts, Problem, RenewRequest
 
+if TYPE_CHECKING:
+    import urllib3
+    from tenacity import RetryCallState
+
 T = TypeVar("T")
 _log: Final = logging.getLogger(__name__)
 CHUNK_BYTES: Final = 256 * 1024
-_TIMEOUT: Final = urllib3.Timeout(connect=10, read=60)
+_CONNECT_S: Final = 10
+_READ_S: Final = 60
 _MAX_ANSWER_BYTES: Final = 64 * 1024
 _LONGEST_PAUSE_S: Final = 60.0
 _PASSING: Final = frozenset(
@@ -59,7 +64,7 @@ class Door:
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
         self._url = identity.known().controller_url
-        self._pool = _pool(trust(identity.ca_path().read_text()))
+        self._pool = _pool(trust(identity.ca()))
 
     def renew(self) -> None:
         """Get a fresh certificate for the same key, and keep it; works after the old one has ended, too.
@@ -119,7 +124,17 @@ async def patiently(work: Callable[..., T], *arguments: Any, on_wait: Callable[[
         AgentError: What trying again does not mend.
     """
 
-    def say_why(state: RetryCallState) -> None:
+    from tenacity import AsyncRetrying, retry_if_exception, wait_random_exponential
+
+    backoff = wait_random_exponential(multiplier=0.5, max=_LONGEST_PAUSE_S)
+
+    def pause_s(state: "RetryCallState") -> float:
+        error = None if state.outcome is None else state.outcome.exception()
+        if isinstance(error, Pending):
+            return error.retry_after_s * random.uniform(0.75, 1.25)  # noqa: S311 (jitter, no secret)
+        return backoff(state)
+
+    def say_why(state: "RetryCallState") -> None:
         if state.outcome is not None and state.next_action is not None:
             error = state.outcome.exception()
             on_wait(str(error))
@@ -127,7 +142,7 @@ async def patiently(work: Callable[..., T], *arguments: Any, on_wait: Callable[[
 
     async for attempt in AsyncRetrying(
         retry=retry_if_exception(_is_passing),
-        wait=_pause,
+        wait=pause_s,
         before_sleep=say_why,
     ):
         with attempt:
@@ -137,16 +152,6 @@ async def patiently(work: Callable[..., T], *arguments: Any, on_wait: Callable[[
 
 def _is_passing(error: BaseException) -> bool:
     return isinstance(error, Pending) or (isinstance(error, AgentError) and error.code in _PASSING)
-
-
-_backoff: Final = wait_random_exponential(multiplier=0.5, max=_LONGEST_PAUSE_S)
-
-
-def _pause(state: RetryCallState) -> float:
-    error = None if state.outcome is None else state.outcome.exception()
-    if isinstance(error, Pending):
-        return error.retry_after_s * random.uniform(0.75, 1.25)  # noqa: S311 (jitter, no secret)
-    return _backoff(state)
 
 
 def enroll(identity: Identity, *, controller_url: str, token: str, facts: Facts) -> None:
@@ -182,6 +187,8 @@ def _pinned_ca(controller_url: str, token: str) -> str:
     if len(wanted) != 64 or parts.scheme != "https" or not parts.hostname:
         message = "An enrolment token is <secret>.<digest of the CA>, and the controller's URL https://host:port."
         raise AgentError("token.malformed", message, is_final=True)
+    import urllib3
+
     unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the default one would load the system's 140 CAs: 4 MB
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE
@@ -201,12 +208,17 @@ def _pinned_ca(controller_url: str, token: str) -> str:
     return pem
 
 
-def _pool(context: ssl.SSLContext) -> urllib3.PoolManager:
-    return urllib3.PoolManager(ssl_context=context, timeout=_TIMEOUT, retries=False, maxsize=2)
+def _pool(context: ssl.SSLContext) -> "urllib3.PoolManager":
+    import urllib3
+
+    timeout = urllib3.Timeout(connect=_CONNECT_S, read=_READ_S)
+    return urllib3.PoolManager(ssl_context=context, timeout=timeout, retries=False, maxsize=2)
 
 
 @contextmanager
 def _reaching(url: str) -> Iterator[None]:
+    import urllib3
+
     try:
         yield
     except (urllib3.exceptions.HTTPError, OSError) as error:

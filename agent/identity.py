@@ -55,8 +55,8 @@ class Identity:
     def __init__(self, state: Path, key: Ed25519PrivateKey) -> None:
         self._state = state
         self._key = key
-        path = state / _ENROLLED
-        self.enrolled = msgspec.json.decode(path.read_bytes(), type=Enrolled) if path.exists() else None
+        kept = self._read(_ENROLLED)
+        self.enrolled = None if kept is None else msgspec.json.decode(kept, type=Enrolled)
 
     @classmethod
     def open(cls, state: Path) -> Self:
@@ -99,18 +99,19 @@ class Identity:
 
     def certificate_request(self) -> str:
         """Give a CSR for the key, PEM; it names nothing, since the controller gives the name. Made once and kept."""
-        path = self._state / _REQUEST
-        if not path.exists():
+        kept = self._read(_REQUEST)
+        if kept is None:
             from cryptography import x509  # for enrolment alone; 2.4 MB that an idle agent does without
 
             request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(self._key, None)
-            write_atomically(path, request.public_bytes(Encoding.PEM))
-        return path.read_text()
+            kept = request.public_bytes(Encoding.PEM)
+            self._write(_REQUEST, kept)
+        return kept.decode()
 
     def keep(self, answer: EnrollAnswer, controller_url: str) -> None:
         """Keep what the controller answered; the file that says "enrolled" is written last."""
-        write_atomically(self._state / _CA, answer.ca.encode())
-        write_atomically(self._state / _CERTIFICATE, answer.certificate.encode())
+        self._write(_CA, answer.ca.encode())
+        self._write(_CERTIFICATE, answer.certificate.encode())
         self.enrolled = Enrolled(
             device_id=answer.device_id,
             controller_url=controller_url,
@@ -120,7 +121,7 @@ class Identity:
             renew_at=time.time() + answer.renew_after_s,
             session_floor=answer.session_floor,
         )
-        write_atomically(self._state / _ENROLLED, msgspec.json.encode(self.enrolled))
+        self._write(_ENROLLED, msgspec.json.encode(self.enrolled))
 
     def is_renewal_due(self) -> bool:
         """Tell whether two thirds of the certificate's life have passed, by this device's clock."""
@@ -144,11 +145,22 @@ class Identity:
         """Give the file of the CA that this device trusts."""
         return self._state / _CA
 
+    def ca(self) -> str:
+        """Give the CA that this device trusts, PEM."""
+        return self.ca_path().read_text()
+
     def client_tls(self) -> ssl.SSLContext:
-        """Give the TLS settings for a broker that wants a certificate."""
-        context = trust(self.ca_path().read_text())
+        """Give the TLS settings for a broker that wants a certificate. Reads files."""
+        context = trust(self.ca())
         context.load_cert_chain(self._state / _CERTIFICATE, self._state / _KEY)
         return context
+
+    def _read(self, name: str) -> bytes | None:
+        path = self._state / name
+        return path.read_bytes() if path.exists() else None
+
+    def _write(self, name: str, data: bytes) -> None:
+        write_atomically(self._state / name, data)
 
 
 def trust(ca: str) -> ssl.SSLContext:

@@ -76,6 +76,7 @@ class Inference:
         self._host = settings.inference_host
         self._port = settings.inference_port or _kept_port(self._host, journal)
         self._child: Child | None = None
+        self._started = asyncio.Event()
         self.monitors: list[DriftMonitor] = []
 
     @property
@@ -134,7 +135,8 @@ class Inference:
     async def crashed(self) -> None:
         """Wait until the process ends by itself."""
         while not self.is_running:
-            await asyncio.sleep(0.2)
+            self._started.clear()
+            await self._started.wait()
         child = self._child
         assert child is not None
         status = await child.wait()
@@ -151,6 +153,7 @@ class Inference:
             await child.start()
             await self._tell_monitors(child)
             self._child = child
+            self._started.set()
         return self._child
 
     async def _tell_monitors(self, child: Child) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from agent.errors import AgentError
-from agent.facts import DMI_IDS
+from agent.hardware.digest import DMI_IDS
 from agent.identity import write_atomically
 from agent.settings import DEFAULT_CONFIG, check, read_config
 from agent.systemd import NAME, STATE_FOLDER, Systemd, unit_text

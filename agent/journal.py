@@ -5,13 +5,14 @@ single small transaction.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from agent.batches import Sample
 from shoal.wire.devices import Count, ShortText
 from shoal.wire.executions import Offer, ReportState
 from shoal.wire.rollouts import DesiredVariant, SlotState
@@ -26,6 +27,9 @@ CREATE TABLE IF NOT EXISTS slots (
     model TEXT NOT NULL, slot TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (model, slot)
 );
 CREATE TABLE IF NOT EXISTS executions (id TEXT PRIMARY KEY, offer BLOB NOT NULL, outcome BLOB);
+CREATE TABLE IF NOT EXISTS samples (
+    id INTEGER PRIMARY KEY, boot_id TEXT NOT NULL, ticks_s REAL NOT NULL, at_s REAL NOT NULL, figures BLOB NOT NULL
+);
 """
 
 
@@ -115,6 +119,29 @@ class Journal:
     def forget_message(self, message_id: int) -> None:
         """Drop a message that the broker has acknowledged."""
         self._db.execute("DELETE FROM outbox WHERE id = ?", (message_id,))
+
+    def sample_sizes(self) -> dict[int, int]:
+        """Give the bytes of each kept sample of telemetry by its id, oldest first."""
+        return dict(self._db.execute("SELECT id, length(figures) FROM samples ORDER BY id").fetchall())
+
+    def samples(self, limit: int) -> list[Sample]:
+        """Give the oldest samples."""
+        rows = self._db.execute("SELECT id, boot_id, ticks_s, at_s, figures FROM samples ORDER BY id LIMIT ?", (limit,))
+        return [
+            Sample(id=id_, boot_id=boot_id, ticks_s=ticks_s, at_s=at_s, figures=bytes(figures))
+            for id_, boot_id, ticks_s, at_s, figures in rows
+        ]
+
+    def turn_samples(self, *, add: Iterable[Sample], forget: Iterable[int], state: bytes) -> None:
+        """Keep samples and drop others, with the state of their sending, all at once: flash wears out."""
+        with self._transaction():
+            for one in add:
+                row = (one.id, one.boot_id, one.ticks_s, one.at_s, one.figures)
+                self._db.execute(
+                    "INSERT INTO samples (id, boot_id, ticks_s, at_s, figures) VALUES (?, ?, ?, ?, ?)", row
+                )
+            self._db.executemany("DELETE FROM samples WHERE id = ?", [(id_,) for id_ in forget])
+            self._put("telemetry", state)
 
     def slots(self, model: str | None = None) -> list[HeldSlot]:
         """Give the slots, of all models or of one."""

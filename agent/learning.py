@@ -17,6 +17,7 @@ from agent.artifacts import ArtifactStore
 from agent.door import Door, patiently
 from agent.errors import AgentError
 from agent.executions import NeverDone
+from agent.forgetting import size_bytes
 from agent.processes import Child
 from shoal.wire.devices import ArtifactRef
 from shoal.wire.executions import Offer
@@ -111,6 +112,13 @@ class Learning:
     def forget(self) -> None:
         """Drop all files: nothing is open, and whatever a kill left is of no use."""
         self._store.forget_unnamed(())
+
+    async def forget_all(self) -> int:
+        """End the process and drop all files, while nothing is open; gives the bytes."""
+        await self.close()
+        size = size_bytes(self._folder)
+        self.forget()
+        return size
 
     async def close(self) -> None:
         """End the process; half-fetched files stay for the next start."""

@@ -11,6 +11,7 @@ import random
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,8 +30,10 @@ from shoal.wire.devices import Will
 from shoal.wire.envelope import MAX_ENVELOPE_BYTES
 
 _log: Final = logging.getLogger(__name__)
-_KEEPALIVE_S: Final = 30
+_KEEPALIVE_S: Final = 60  # a day of pings costs 70 KB; a cut cable is noticed after one and a half of these
+_LOOK_S: Final = 10.0  # for a ping that is due; the broker gives a client half of `_KEEPALIVE_S` more
 _LONGEST_PAUSE_S: Final = 60.0
+_STEADY_S: Final = 30.0
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 
 
@@ -61,6 +64,7 @@ class Link:
         self._closed = asyncio.Event()
         self._unacknowledged: dict[int, asyncio.Future[None]] = {}
         self._was_refused = False
+        self._was_open = False
         self.is_connected = False
         self.last_error = ""
 
@@ -70,7 +74,9 @@ class Link:
         try:
             while True:
                 await self._handlers.prepare(self._was_refused)
-                if await self._hold_session():
+                began = time.monotonic()
+                # A session that ends soon after it began is a failure as well: this device flaps.
+                if await self._hold_session() and time.monotonic() - began >= _STEADY_S:
                     failures = 0
                 failures += 1
                 # Full jitter, so that a fleet does not come back all at once.
@@ -97,20 +103,32 @@ class Link:
             await self.publish("presence", self._identity.seal(will, topics.up(self._identity.device_id, "presence")))
             self._client.disconnect()
 
+    def lose(self) -> None:
+        """Break the session off without a word, as a cut cable does: the broker then publishes the will."""
+        opened = None if self._client is None else self._client.socket()
+        if opened is not None:
+            self.is_connected = False
+            _forget(asyncio.get_running_loop(), opened.fileno())
+            opened.close()
+            self._closed.set()
+
     async def _hold_session(self) -> bool:
         """Open a session and hold it until it ends; tells whether it was ever open, and not refused."""
         loop = asyncio.get_running_loop()
         self._closed = asyncio.Event()
-        self._was_refused = False
+        self._was_refused = self._was_open = False
         client = self._new_client(loop)
         broker = urlsplit(self._identity.known().broker_url)
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.MaximumPacketSize = MAX_ENVELOPE_BYTES + 1024
+
+        def connect() -> None:
+            if broker.scheme == "mqtts":
+                client.tls_set_context(self._identity.client_tls())
+            client.connect(broker.hostname or "", broker.port or _PORTS[broker.scheme], _KEEPALIVE_S)
+
         try:
-            # Name resolution and the TLS handshake block.
-            await asyncio.to_thread(
-                client.connect, broker.hostname or "", broker.port or _PORTS[broker.scheme], _KEEPALIVE_S
-            )
+            await asyncio.to_thread(connect)  # files, name resolution and the TLS handshake block
         except (OSError, ValueError) as error:
             # A broker that does not want a certificate ends the handshake with an alert.
             self._was_refused = isinstance(error, ssl.SSLError)
@@ -119,17 +137,15 @@ class Link:
             _log.warning("%s", self.last_error)
             self._close()
             return False
-        was_open = False
         while not self._closed.is_set():
-            was_open = was_open or self.is_connected
             if client.loop_misc() != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 break
             try:
-                await asyncio.wait_for(self._closed.wait(), 1)
+                await asyncio.wait_for(self._closed.wait(), _LOOK_S)
             except TimeoutError:
                 continue
         self._close()
-        return was_open and not self._was_refused
+        return self._was_open and not self._was_refused
 
     def refuse(self, why: str) -> None:
         """End the session because the controller does not listen to it; tried again after a longer and longer pause."""
@@ -148,8 +164,6 @@ class Link:
         broker = urlsplit(self._identity.known().broker_url)
         if broker.username:
             client.username_pw_set(unquote(broker.username), unquote(broker.password or ""))
-        if broker.scheme == "mqtts":
-            client.tls_set_context(self._identity.client_tls())
         client.connect_timeout = 10
         client.on_connect = self._opened
         client.on_subscribe = self._subscribed
@@ -203,7 +217,7 @@ class Link:
         client.subscribe([(topics.down_filter(self._identity.device_id), options), (topics.CONTROLLER_STATE, options)])
 
     def _subscribed(self, _client: Client, _userdata: Any, _mid: int, _reasons: Any, _properties: Any) -> None:
-        self.is_connected = True
+        self.is_connected = self._was_open = True
         self.last_error = ""
         self._handlers.connected()
 

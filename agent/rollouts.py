@@ -6,38 +6,75 @@ Each failure is reported by name and leaves what served before serving.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
-from agent.artifacts import ArtifactStore
 from agent.door import Door, patiently
 from agent.errors import AgentError
-from agent.inference import Inference, Loaded, try_variant
+from agent.inference import Loaded, try_variant
 from agent.journal import HeldSlot, Journal
 from agent.outbox import Outbox
 from agent.steps import Held, Step, StepKind, next_step
 from shoal.wire.devices import ArtifactRef
 from shoal.wire.executions import ReportState
-from shoal.wire.rollouts import Desired, DesiredVariant, Receipt, Reported, SlotReport, SlotState
+from shoal.wire.incremental import DriftMonitor
+from shoal.wire.rollouts import Desired, DesiredVariant, GoldenResult, Receipt, Reported, SlotReport, SlotState
 
+Trial = Callable[[DesiredVariant, Path, Path], Awaitable[GoldenResult]]
 _log: Final = logging.getLogger(__name__)
 _PROGRESS_INTERVAL_S: Final = 1.0
+
+
+class Store(Protocol):
+    """Where artifacts are kept, as `ArtifactStore`."""
+
+    def path(self, sha256: str) -> Path:
+        """Give where an artifact stands."""
+
+    def fetch(self, ref: ArtifactRef, door: Door, progress: Callable[[float], None]) -> Path:
+        """Give an artifact, fetching what is missing of it. Blocking."""
+
+    def forget_unnamed(self, named: Collection[str]) -> None:
+        """Drop what nothing names any more."""
+
+
+class Serving(Protocol):
+    """What loads variants and serves them, as `Inference`."""
+
+    monitors: list[DriftMonitor]
+
+    async def load(self, variant: DesiredVariant, path: Path, golden: Path) -> Loaded:
+        """Let a variant serve, if its golden set passes in the serving process."""
+
+    async def unload(self, model: str) -> None:
+        """Stop serving a model."""
+
+    async def watch(self, monitors: list[DriftMonitor]) -> None:
+        """Watch the confidence of models."""
 
 
 class Rollouts:
     """Installs variants."""
 
     def __init__(
-        self, *, journal: Journal, store: ArtifactStore, inference: Inference, outbox: Outbox, door: Callable[[], Door]
+        self,
+        *,
+        journal: Journal,
+        store: Store,
+        inference: Serving,
+        outbox: Outbox,
+        door: Callable[[], Door],
+        trial: Trial = try_variant,
     ) -> None:
         self._journal = journal
         self._store = store
         self._inference = inference
         self._outbox = outbox
         self._door = door
+        self._trial = trial
         self._reported = (-1, -1)  # (epoch, version) of the desired document that was reported on last
         self._proven: dict[str, tuple[str, int]] = {}  # model -> execution and attempt of this process's last receipt
         held = journal.get("desired")
@@ -117,7 +154,7 @@ class Rollouts:
             self._hold(HeldSlot(slot=slot, state=SlotState.TRIAL, variant=variant))
             self._progress(variant, 0.8, "trying it beside what serves")
             paths = self._store.path(variant.artifact.sha256), self._store.path(variant.golden.sha256)
-            tried = await try_variant(variant, *paths)
+            tried = await self._trial(variant, *paths)
             if not tried.passed:
                 raise AgentError("golden.failed", f"{tried.agreement:.0%} of the golden set came out as expected.")
             loaded = await self._inference.load(variant, *paths)

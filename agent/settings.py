@@ -25,6 +25,9 @@ _RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     ),
     "inference_port": (lambda value: 0 <= value <= 65535, "a port, 0 to 65535"),
     "telemetry_interval_s": (lambda value: math.isfinite(value) and value > 0, "a number of seconds above 0"),
+    "telemetry_send_interval_s": (lambda value: math.isfinite(value) and value > 0, "a number of seconds above 0"),
+    "telemetry_bytes_per_day": (lambda value: 0 <= value <= 2**40, "a number of bytes, 0 to 2^40"),
+    "measure": (lambda value: value in ("on", "off"), "on or off"),
     "log_level": (lambda value: value in logging.getLevelNamesMapping(), "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
 }
 
@@ -42,6 +45,11 @@ class Settings:
         runtimes: Names that narrow the installed runtimes, comma-separated; empty: all that are installed.
         data: Folder of local data sets; empty: `data` in `state`.
         inference_host, inference_port: Where the Open Inference Protocol is served; port 0: a free one, then kept.
+        telemetry_interval_s, telemetry_send_interval_s: How often the device is looked at, and how often what was seen
+            is sent, together.
+        telemetry_bytes_per_day: How much of it is sent; what is above that becomes sparser. 16 KiB are always allowed
+            at once.
+        measure: `on`: measure the hardware once, when the device is quiet; `off`: only when an operator asks for it.
         credentials: Folder in which systemd hands files to this service alone (`$CREDENTIALS_DIRECTORY`).
         sources: What was read, highest first: variables' names, then the file.
     """
@@ -56,6 +64,9 @@ class Settings:
     inference_host: str = "127.0.0.1"
     inference_port: int = 0
     telemetry_interval_s: float = 60.0
+    telemetry_send_interval_s: float = 300.0
+    telemetry_bytes_per_day: int = 512 * 1024
+    measure: str = "on"
     log_level: str = "INFO"
     credentials: str = ""
     sources: tuple[str, ...] = ()

@@ -19,7 +19,8 @@ import psutil
 
 from agent import VERSION
 from agent.errors import AgentError
-from agent.facts import boot_id, hardware_id, offered_runtimes
+from agent.facts import boot_id, offered_runtimes
+from agent.hardware.digest import hardware_id
 from agent.identity import Identity
 from agent.inference import Watched
 from agent.journal import MAX_OUTBOX, Journal

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 from controller import keys as secrets
 from controller import migrate, server
 from controller.api import (
+    alerts,
     artifacts,
     auth,
     commands,
@@ -34,6 +35,8 @@ from controller.api import (
     errors,
     executions,
     federated,
+    fleet,
+    groups,
     identity,
     incremental,
     inference,
@@ -41,6 +44,8 @@ from controller.api import (
     models,
     observe,
     rollouts,
+    telemetry,
+    webhooks,
 )
 from controller.api.requests import Requests
 from controller.auth import service as users
@@ -58,11 +63,14 @@ from controller.keys import Keys
 from controller.observe import FAILURES
 from controller.scheduler import Scheduler
 from controller.settings import Settings
+from controller.webhooks.poster import Poster
 
 _log: Final = logging.getLogger(__name__)
 _ROUTERS: Final[tuple[APIRouter, ...]] = (
     auth.router,
+    fleet.router,
     devices.router,
+    groups.router,
     identity.router,
     enrollment.router,
     artifacts.router,
@@ -74,6 +82,9 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     federated.router,
     incremental.router,
     inference.router,
+    telemetry.router,
+    alerts.router,
+    webhooks.router,
     observe.router,
 )
 
@@ -152,6 +163,8 @@ def run(role: Role, settings: Settings) -> None:
                 may_run=scheduler.leading.is_set,
             )
             tasks.append(Task(name="jobs", run=jobs_runner.run))
+            poster = Poster(database=database, wake_up=wake_up, may_run=scheduler.leading.is_set)
+            tasks.append(Task(name="webhooks", run=poster.run))
         if role.includes(Role.GATEWAY):
             require_broker(settings.broker_url)
         run_until_signal(tasks, wake_up)

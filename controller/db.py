@@ -35,7 +35,26 @@ _NAMING: Final = {
     "pk": "pk_%(table_name)s",
 }
 
+_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Json = JSON().with_variant(JSONB(), "postgresql")
+
+
+def to_microseconds(at: datetime) -> int:
+    """Give an aware time as the database keeps it: microseconds since 1970 UTC.
+
+    Raises:
+        ValueError: It is naive.
+    """
+    if at.tzinfo is None:
+        raise ValueError("a time must be aware")
+    delta = at - _UNIX_EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def from_microseconds(count: int) -> datetime:
+    """Give the aware time that is kept as microseconds since 1970 UTC."""
+    seconds, microseconds = divmod(count, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -48,17 +67,11 @@ class UtcTime(TypeDecorator[datetime]):
         """Python to database; refuses naive times."""
         if value is None:
             return None
-        if value.tzinfo is None:
-            raise ValueError("a time must be aware")
-        delta = value - datetime(1970, 1, 1, tzinfo=UTC)
-        return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+        return to_microseconds(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """Database to Python."""
-        if value is None:
-            return None
-        seconds, microseconds = divmod(value, 1_000_000)
-        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
+        return None if value is None else from_microseconds(value)
 
 
 class Base(DeclarativeBase):

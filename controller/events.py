@@ -6,15 +6,17 @@ crash repeats a message rather than losing it.
 """
 
 import threading
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Index, event, func, select, text
+from sqlalchemy import Index, delete, event, func, insert, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from controller.db import Base, Database, new_id, utc_now
 
 SESSION_BEGUN: Final = "gateway.session_begun"  # the broker kept nothing for the gateway: messages may be missing
+_WAKES: Final = "wakes"  # of a session: its commit wakes who waits
 
 
 class EventRow(Base):
@@ -49,9 +51,32 @@ def record(
     session.add(EventRow(name=name, subject=subject, device_id=device_id, data=data or {}, at=utc_now()))
 
 
+def record_many(session: Session, name: str, happened: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+    """Write down that one thing happened to many devices: subject, device id and data of each."""
+    now = utc_now()
+    rows = [
+        {"id": new_id(), "name": name, "subject": subject, "device_id": device_id, "data": data, "at": now}
+        for subject, device_id, data in happened
+    ]
+    session.execute(insert(EventRow), rows)
+    session.info[_WAKES] = True
+
+
 def latest(session: Session, name: str) -> str:
     """Give the id of the newest event of a name, empty if it never happened."""
     return session.scalar(select(func.max(EventRow.id)).where(EventRow.name == name)) or ""
+
+
+def prune(session: Session, before: datetime, *, limit: int = 1000) -> None:
+    """Forget what happened before a time, the oldest first, at most `limit` events; what agents follow stays."""
+    milliseconds = f"{int(before.timestamp() * 1000):012x}"  # an id begins with its time
+    oldest = (
+        select(EventRow.id)
+        .where(EventRow.id < f"{milliseconds[:8]}-{milliseconds[8:]}", EventRow.name != SESSION_BEGUN)
+        .order_by(EventRow.id)
+        .limit(limit)
+    )
+    session.execute(delete(EventRow).where(EventRow.id.in_(oldest)))
 
 
 def publish(session: Session, *, topic: str, kind: str, body: str, retain: bool = False) -> None:
@@ -109,15 +134,15 @@ def _notify_on_commit(database: Database, wake_up: WakeUp) -> None:
     @event.listens_for(database.sessions, "after_flush")
     def _flushed(session: Session, _context: Any) -> None:
         if any(isinstance(row, EventRow | OutboxRow) for row in session.new):
-            session.info["wakes"] = True
+            session.info[_WAKES] = True
 
     @event.listens_for(database.sessions, "before_commit")
     def _committing(session: Session) -> None:
         session.flush()
-        if session.info.get("wakes") and not database.is_sqlite and not session.in_nested_transaction():
+        if session.info.get(_WAKES) and not database.is_sqlite and not session.in_nested_transaction():
             session.execute(text("NOTIFY shoal"))
 
     @event.listens_for(database.sessions, "after_commit")
     def _committed(session: Session) -> None:
-        if not session.in_nested_transaction() and session.info.pop("wakes", False):
+        if not session.in_nested_transaction() and session.info.pop(_WAKES, False):
             wake_up.notify()

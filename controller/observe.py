@@ -28,14 +28,14 @@ class RefusalRow(Base):
     last_at: Mapped[datetime]
 
 
-def count_refusal(session: Session, *, door: str, device_id: str, code: str, message: str) -> None:
+def count_refusal(session: Session, *, door: str, device_id: str, code: str, message: str, times: int = 1) -> None:
     """Count a refusal, in the metrics and durably."""
-    REFUSED.labels(door=door, code=code).inc()
+    REFUSED.labels(door=door, code=code).inc(times)
     row = session.get(RefusalRow, (device_id, code), with_for_update=True)
     if row is None:
         row = RefusalRow(device_id=device_id, code=code, count=0, message="", last_at=utc_now())
         session.add(row)
-    row.count += 1
+    row.count += times
     # A part of it may be the sender's own text, with what no database keeps.
     row.message = "".join(letter if letter.isprintable() else "?" for letter in message[:500])
     row.last_at = utc_now()

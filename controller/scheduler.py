@@ -21,6 +21,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from controller import events
 from controller.blobs import BlobStore
 from controller.db import Base, Database, new_id, utc_now
+from controller.devices import sessions
 from controller.devices.enrollment import FIRST_EPOCH
 from controller.events import WakeUp
 from controller.executions import service as executions
@@ -30,12 +31,17 @@ from controller.incremental import service as incremental
 from controller.observe import FAILURES
 from controller.rollouts import service as rollouts
 from controller.settings import Settings
+from controller.telemetry import fold, rules, watching
+from controller.telemetry import service as telemetry
+from controller.webhooks import service as webhooks
 from shoal.wire import topics
 from shoal.wire.devices import ControllerState
 
 _log: Final = logging.getLogger(__name__)
 _LEASE: Final = timedelta(seconds=10)
 _STATE_INTERVAL: Final = timedelta(minutes=1)
+_SWEEP_INTERVAL: Final = timedelta(seconds=15)
+_FOLDS: Final = 8  # transactions of telemetry in one tick, so that the other rooms have their turn
 
 Advance = Callable[[Session, datetime], object]
 
@@ -62,11 +68,16 @@ class Scheduler:
         self._lead_again_at = datetime.min.replace(tzinfo=UTC)  # until then the lease is surely ours
         self._incarnation = ""
         self._state_told_at: datetime | None = None
+        self._sweep_at = datetime.min.replace(tzinfo=UTC)
         self._steps: Sequence[tuple[str, Callable[[], None]]] = (
+            ("presence", partial(self._advance, sessions.settle)),
             ("executions", partial(self._advance, executions.tick)),
             ("rollouts", partial(self._advance, rollouts.advance)),
             ("federated", self._advance_federated),
             ("incremental", partial(self._advance, incremental.advance)),
+            ("telemetry", self._fold_telemetry),
+            ("alerts", partial(self._advance, self._watch)),
+            ("events", partial(self._advance, self._prune)),
             ("controller_state", partial(self._advance, self._tell_state)),
         )
 
@@ -128,6 +139,25 @@ class Scheduler:
             row = session.scalar(select(LeaseRow).where(LeaseRow.holder == self._holder))
             if row is not None:
                 session.delete(row)
+
+    def _fold_telemetry(self) -> None:
+        for _ in range(_FOLDS):
+            with self._database.transaction() as session:
+                if fold.fold(session, self._settings.telemetry_rollup_step_s, utc_now()) < fold.BATCH:
+                    return
+        self._wake_up.notify()  # there is more: the next tick comes at once
+
+    def _watch(self, session: Session, now: datetime) -> None:
+        watching.advance(session, now)
+        if now >= self._sweep_at:
+            watching.sweep(session, now)
+            self._sweep_at = now + _SWEEP_INTERVAL
+
+    def _prune(self, session: Session, now: datetime) -> None:
+        events.prune(session, now - timedelta(seconds=self._settings.event_kept_s))
+        telemetry.prune(session, self._settings, now)
+        rules.prune(session, self._settings.alert_kept_s, now)
+        webhooks.prune(session, now)
 
     def _tell_state(self, session: Session, now: datetime) -> None:
         # An incarnation begins where messages may have been missed: devices then give birth again.

@@ -26,6 +26,11 @@ class Settings:
         certificate_lifetime_s: Lifetime of a device's certificate, which is renewed after two thirds of it.
         max_upload_bytes: Largest artifact that is taken.
         offer_timeout_s: How long an online device may take to accept work.
+        event_kept_s: How long it is remembered what happened; the audit is kept for ever.
+        telemetry_bytes_per_day: What each device may send of it; more is dropped.
+        telemetry_raw_s: How long messages of telemetry are kept as they came.
+        telemetry_rollup_step_s, telemetry_rollup_s: Over which time samples are summed up, and how long sums are kept.
+        alert_kept_s: How long an alert that is resolved is kept.
         tick_interval_s: How often timers are looked at.
     """
 
@@ -46,6 +51,12 @@ class Settings:
     certificate_lifetime_s: float = 30 * 86_400.0
     max_upload_bytes: int = 4 * 2**30
     offer_timeout_s: float = 30.0
+    event_kept_s: float = 90 * 86_400.0
+    telemetry_bytes_per_day: int = 8 * 2**20
+    telemetry_raw_s: float = 86_400.0
+    telemetry_rollup_step_s: int = 900
+    telemetry_rollup_s: float = 90 * 86_400.0
+    alert_kept_s: float = 90 * 86_400.0
     tick_interval_s: float = 1.0
     log_level: str = "INFO"
 

@@ -17,17 +17,20 @@ from nicegui import run, ui
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dashboard import downloads
 from dashboard.components.layout import Frame, empty
 from dashboard.components.theme import HEAD
 from dashboard.page import Page
 from dashboard.pages import (
     activity,
+    alerts,
     device,
     devices,
     enrollment,
     executions,
     federated,
     fleet,
+    groups,
     incremental,
     jobs,
     login,
@@ -43,6 +46,9 @@ PAGES: Final[tuple[tuple[str, str, Builder], ...]] = (
     ("/", "Fleet", fleet.overview),
     ("/devices", "Devices", devices.device_list),
     ("/devices/{device_id}", "Device", device.device),
+    ("/groups", "Groups", groups.group_list),
+    ("/groups/{name}", "Group", groups.group),
+    ("/alerts", "Alerts", alerts.alerts),
     ("/models", "Models", models.model_list),
     ("/models/{name}", "Model", models.model),
     ("/rollouts", "Rollouts", rollouts.rollout_list),
@@ -86,6 +92,20 @@ def build(settings: Settings, sessions: Sessions) -> FastAPI:
     @application.post("/login")
     async def log_in(request: Request) -> Response:
         return await _log_in(request, settings, sessions, cookie)
+
+    @application.get("/export/devices")
+    async def export_devices(request: Request) -> Response:
+        session = sessions.of(request.cookies.get(cookie))
+        if session is None:  # ended since the door let it in
+            return RedirectResponse("/login?reason=ended", 303)
+        return await downloads.devices(session, request.query_params)
+
+    @application.get("/executions/{execution_id}/log")
+    async def export_log(request: Request, execution_id: str) -> Response:
+        session = sessions.of(request.cookies.get(cookie))
+        if session is None:  # as above
+            return RedirectResponse("/login?reason=ended", 303)
+        return await downloads.log(session, execution_id)
 
     @ui.page("/login", title="Log in · Shoal")
     def show_login(reason: str = "", next: str = "/") -> None:

@@ -17,18 +17,13 @@ class Unreadable(Exception):
     """What somebody typed into a form cannot be read; the message says what is expected."""
 
 
-def selector(given: Mapping[str, Any]) -> str:
+def selector(text: str) -> str:
     """Say which devices are meant.
 
-    >>> selector({"all": True}), selector({"device_ids": ["d-a", "d-b"]}), selector({"labels": {"site": "lyon"}})
-    ('all devices', '2 devices', 'site = lyon')
+    >>> selector("all"), selector("online")
+    ('all devices', 'online')
     """
-    if given.get("all"):
-        return "all devices"
-    ids: list[str] = given.get("device_ids") or []
-    if ids:
-        return ids[0] if len(ids) == 1 else f"{format.count(len(ids))} devices"
-    return labels(given.get("labels") or {}, " = ")
+    return "all devices" if text == "all" else text
 
 
 def labels(given: Mapping[str, str], joint: str = "=") -> str:
@@ -40,6 +35,13 @@ def runtimes(device: Device) -> str:
     """Say which runtimes a device offers."""
     offered = device.facts.get("runtimes")
     return ", ".join(sorted(offered)) if isinstance(offered, dict) else ""
+
+
+def health(device: Device) -> list[str]:
+    """Say how a device is, in words that have a badge; nothing of one that is not meant to be there."""
+    if device.state in ("pending", "retired"):
+        return []
+    return ["online" if device.online else "offline", *(["flapping"] if device.flapping else [])]
 
 
 def following(desired: tuple[int, int], reported: tuple[int, int]) -> str:
@@ -95,7 +97,25 @@ def answer(result: Mapping[str, Any]) -> str:
     uptime_s = result.get("uptime_s")
     if not isinstance(uptime_s, int | float):
         return ""
+    log, measured, forgotten = (result.get(name) for name in ("log", "measured", "forgotten"))
+    if isinstance(log, dict):
+        return f"{format.size(log.get('size_bytes'))} of its log"
+    if isinstance(measured, dict):
+        return ", ".join(_rate(name, rate) for name, rate in measured.items() if isinstance(rate, int | float))
+    if isinstance(forgotten, dict):
+        return "deleted " + ", ".join(f"{format.size(size)} of {kind}" for kind, size in forgotten.items())
     return f"agent {result.get('agent_version')}, up {format.span(uptime_s)}, session {result.get('sessions')}"
+
+
+def _rate(name: str, rate: float) -> str:
+    """Say what a device measured of itself.
+
+    >>> _rate("fp32_macs_per_s", 1.25e10), _rate("memory_bytes_per_s", 2**30)
+    ('fp32 12.5 GMAC/s', 'memory 1.0 GiB/s')
+    """
+    if name.endswith("_macs_per_s"):
+        return f"{name.removesuffix('_macs_per_s')} {rate / 1e9:.3g} GMAC/s"
+    return f"{name.removesuffix('_bytes_per_s').replace('_', ' ')} {format.size(int(rate))}/s"
 
 
 def noticed(evidence: Mapping[str, Any]) -> str:
@@ -128,6 +148,7 @@ def event(happened: Event) -> str:
     facts["command"] = command(str(facts.get("command", "?")))
     facts["because"] = f": {facts['reason']}" if facts.get("reason") else ""
     facts["likeness"] = f" It looks like {facts['claims']}." if facts.get("claims") else ""
+    facts.setdefault("device", happened.device_id or "?")
     return said.format_map(_Facts(facts, subject=format.tail(happened.subject))).strip()
 
 
@@ -164,15 +185,6 @@ def parse_labels(text: str) -> dict[str, str]:
     return found
 
 
-def parse_ids(text: str) -> list[str]:
-    """Read device ids, separated by spaces, commas or line ends; each counts once.
-
-    >>> parse_ids("d-a, d-b\\nd-a")
-    ['d-a', 'd-b']
-    """
-    return list(dict.fromkeys(text.replace(",", " ").split()))
-
-
 def invalid(error: ValidationError) -> str:
     """Say what is wrong with a request that was not sent."""
     found = error.errors(include_url=False, include_input=False)[0]
@@ -186,6 +198,9 @@ class _Facts(dict[str, Any]):
 
 
 _EVENTS: Final = {
+    "alert.acknowledged": "Alert {rule} on {device} was acknowledged.",
+    "alert.fired": "Alert {rule} fired: {message}",
+    "alert.resolved": "Alert {rule} is over.",
     "broker.synced": "A broker follows revision {revision} of whom it shall shut out.",
     "certificate.renewed": "{subject} got a fresh certificate.",
     "command.created": "A command was given: {command}, {devices} devices.",
@@ -194,19 +209,28 @@ _EVENTS: Final = {
     "device.approved": "{subject} was approved.",
     "device.asked_to_join": "{subject} asked to join and waits for approval.{likeness}",
     "device.cloned": "Two machines use the identity of {subject}.",
+    "desired.changed": "{subject} shall follow another document.",
     "device.enrolled": "{subject} enrolled itself.",
+    "device.flapping": "{subject} comes and goes too often.",
     "device.labelled": "{subject} got other labels.",
     "device.merged": "{subject} goes on with the new key of its machine, which had asked as {claim}.",
     "device.offline": "{subject} went offline.",
     "device.online": "{subject} came online.",
     "device.retired": "{subject} was retired{because}.",
+    "device.steady": "{subject} is steady again.",
     "device.suspended": "{subject} was suspended{because}.",
     "execution.finished": "An execution ended: {kind}, {state}. {code}",
     "evidence.passed_over": "{subject} noticed drift; nothing was begun: {reason}",
+    "facts.changed": "{subject} told new facts.",
     "federated_round.closed": "Round {round} of run {subject} closed, {updates} updates.",
     "federated_round.opened": "Round {round} of run {subject} opened, {devices} devices.",
     "federated_run.created": "Federated run {subject} began, {rounds} rounds.",
     "federated_run.finished": "Federated run {subject} ended: {state}. {code}",
+    "group.changed": "Group {subject} was changed.",
+    "group.created": "Group {subject} was saved.",
+    "group.deleted": "Group {subject} was deleted.",
+    "group.joined": "{device} joined group {group}.",
+    "group.left": "{device} left group {group}.",
     "incremental_policy.created": "Policy {subject} lets {devices} devices learn alone.",
     "incremental_update.finished": "An incremental update ended: {state}.",
     "incremental_update.started": "A device noticed drift and learns.",

@@ -11,7 +11,6 @@ from controller.artifacts import service as artifacts
 from controller.artifacts.tables import DatasetRow, ModelRow, VersionRow
 from controller.blobs import BlobStore
 from controller.db import utc_now
-from shoal.schemas.common import Selector
 from shoal.schemas.federated import FederatedRunRequest, TrainingSettings
 from shoal.wire.executions import ExecutionReport, Offer, ReportState
 from shoal.wire.federated import FederatedRoundResult, FederatedRoundSpec
@@ -49,11 +48,11 @@ def register_model(session: Session, blobs: BlobStore, weights: Tensors = BASE) 
     return version
 
 
-def run_request(*, rounds: int = 3, selector: Selector | None = None, **training: Any) -> FederatedRunRequest:
+def run_request(*, rounds: int = 3, selector: str = "all", **training: Any) -> FederatedRunRequest:
     return FederatedRunRequest(
         model="tiny",
         version=1,
-        selector=selector or Selector(all=True),
+        selector=selector,
         rounds=rounds,
         evaluation_dataset="tiny-eval",
         training=TrainingSettings(dataset="local", **training),

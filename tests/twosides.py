@@ -34,6 +34,8 @@ from controller.executions.states import ExecutionState, Priority, is_end
 from controller.executions.tables import ExecutionRow
 from controller.gateway import router
 from controller.gateway.access import Inbound
+from controller.gateway.telemetry import TelemetryDoor
+from controller.settings import Settings
 from shoal.wire import envelope, signing, topics
 from shoal.wire.devices import Birth, EnrollAnswer, Will
 from shoal.wire.executions import Cancel, ExecutionKind, Offer
@@ -180,6 +182,7 @@ class TwoSides:
         self.database = Database(f"sqlite:///{folder / 'shoal.db'}")
         Base.metadata.create_all(self.database.engine)
         self._blobs = BlobStore((folder / "blobs").as_uri())
+        self._telemetry = TelemetryDoor(Settings(state=folder))
         self.agent = Agent(folder / "agent", self._key)
         self.down: list[tuple[str, bytes]] = []
         self.up: list[tuple[str, bytes]] = []
@@ -249,7 +252,7 @@ class TwoSides:
         """The gateway takes one of the messages under way; where its batch is rolled back the broker keeps it."""
         topic, payload = self.up[index] if keep or is_rolled_back else self.up.pop(index)
         with contextlib.suppress(_RolledBack), self.database.transaction() as session:
-            router.take(session, Inbound(topic, payload), self._blobs, self.now)
+            router.take(session, [Inbound(topic, payload)], self._blobs, self._telemetry, self.now)
             if is_rolled_back:
                 raise _RolledBack
 

@@ -1,52 +1,25 @@
-"""`/v1/devices`, `/v1/fleet`, `/v1/receipts`: the registry as operators see it."""
+"""`/v1/devices`, `/v1/receipts`: the registry as operators see it."""
 
-from collections import Counter
-from datetime import timedelta
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from sqlalchemy import Select, func, or_, select
+from fastapi.responses import StreamingResponse
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from controller import audit
-from controller.api.deps import Changer, Reader, Reading, Writing
-from controller.api.pagination import Wanted, page
-from controller.db import utc_now
-from controller.devices import service
-from controller.devices.lifecycle import DeviceState
+from controller.api.deps import Changer, PartsOf, Reader, Reading, Writing
+from controller.api.pagination import Wanted, follow_on, page
+from controller.devices import changes, export, groups, selectors, service
 from controller.devices.tables import DesiredRow, DeviceRow, ReceiptRow
-from controller.errors import Invalid, NotFound
 from controller.events import EventRow
-from controller.executions.tables import ExecutionRow
-from controller.observe import RefusalRow
-from controller.telemetry.tables import TelemetryRow
 from shoal.schemas.common import Page
-from shoal.schemas.devices import Device, DeviceChange, Event, FleetSummary, Receipt, Slot, Telemetry
+from shoal.schemas.devices import Device, DeviceChange, Difference, Event, Receipt, Slot
 from shoal.wire import signing
 
 router = APIRouter(tags=["devices"])
-
-
-@router.get("/fleet")
-def show_fleet(_caller: Reader, session: Reading) -> FleetSummary:
-    """Count the fleet: states, versions served by the latest receipts, executions of the last day, refusals."""
-    states = _counts(session, select(DeviceRow.state, func.count()).group_by(DeviceRow.state))
-    day_ago = utc_now() - timedelta(days=1)
-    executions = _counts(
-        session,
-        select(ExecutionRow.state, func.count()).where(ExecutionRow.updated_at >= day_ago).group_by(ExecutionRow.state),
-    )
-    served = Counter(f"{row.model}/{row.version}" for row in service.latest_receipts(session))
-    online = session.scalar(select(func.count()).where(DeviceRow.online.is_(True))) or 0
-    refusals = session.scalar(select(func.sum(RefusalRow.count))) or 0
-    return FleetSummary(
-        total=sum(states.values()),
-        online=online,
-        states=states,
-        versions=dict(sorted(served.items())),
-        executions=executions,
-        refusals=int(refusals),
-    )
+Chosen = Annotated[str, Query(max_length=16_384, description='Which devices, such as `labels.site == "lyon"`.')]
 
 
 @router.get("/devices")
@@ -54,49 +27,45 @@ def list_devices(
     _caller: Reader,
     session: Reading,
     window: Wanted,
-    q: Annotated[str, Query(max_length=128)] = "",
-    state: DeviceState | None = None,
-    online: bool | None = None,
-    label: Annotated[list[str] | None, Query(max_length=32)] = None,
+    q: Annotated[str, Query(max_length=128, description="Part of an id or a host name.")] = "",
+    selector: Chosen = "all",
 ) -> Page[Device]:
-    """List devices by id; `q` searches ids and host names, `label` is `key:value` and may be repeated."""
-    query = select(DeviceRow)
-    if q:
-        hostname = DeviceRow.facts["hostname"].as_string()
-        query = query.where(or_(DeviceRow.id.icontains(q, autoescape=True), hostname.icontains(q, autoescape=True)))
-    if state is not None:
-        query = query.where(DeviceRow.state == state)
-    if online is not None:
-        query = query.where(DeviceRow.online.is_(online))
-    for pair in label or []:
-        name, colon, value = pair.partition(":")
-        if not colon:
-            raise Invalid("label.malformed", f"A label is key:value, not {pair[:80]}.")
-        query = query.where(DeviceRow.labels[name].as_string() == value)
-    found = page(session, query, DeviceRow.id, window, lambda row: row, is_newest_first=False, with_total=True)
-    held = {
-        row.device_id: row
-        for row in session.scalars(select(DesiredRow).where(DesiredRow.device_id.in_(row.id for row in found.items)))
-    }
-    return Page(
-        items=[shown(row, held[row.id]) for row in found.items],
-        next_cursor=found.next_cursor,
-        total=found.total,
-    )
+    """List the devices that a selector means by id, in whatever state they are."""
+    meant = selectors.accept(session, selector)
+    rows, total = selectors.read_page(session, meant, search=q, after=window.after, limit=window.limit + 1)
+    found = follow_on(rows, window, lambda row: row.id)
+    return Page(items=_devices(session, found.items), next_cursor=found.next_cursor, total=total)
+
+
+@router.get("/devices/export", response_class=StreamingResponse)
+def export_devices(
+    _caller: Reader,
+    session: Reading,
+    parts: PartsOf,
+    format: Annotated[Literal["csv", "json"], Query()],
+    selector: Chosen = "all",
+) -> StreamingResponse:
+    """Give all devices that a selector means as one file: CSV, or a JSON array."""
+    meant = selectors.accept(session, selector)
+    is_csv = format == "csv"
+    content = export.csv_of(parts.database, meant) if is_csv else export.json_of(parts.database, meant)
+    headers = {"Content-Disposition": f'attachment; filename="devices.{format}"'}
+    media_type = "text/csv; charset=utf-8" if is_csv else "application/json"
+    return StreamingResponse(content, headers=headers, media_type=media_type)
 
 
 @router.get("/devices/{device_id}")
-def showshown(device_id: str, _caller: Reader, session: Reading) -> Device:
-    """Show a device: facts, labels, slots, and how far it follows its desired document."""
-    return shown(service.get(session, device_id), service.desired_of(session, device_id))
+def show_device(device_id: str, _caller: Reader, session: Reading) -> Device:
+    """Show a device: facts, labels, slots, groups, and how far it follows its desired document."""
+    return shown(session, service.get(session, device_id))
 
 
 @router.patch("/devices/{device_id}")
-def changeshown(device_id: str, body: DeviceChange, caller: Changer, session: Writing) -> Device:
+def change_device(device_id: str, body: DeviceChange, caller: Changer, session: Writing) -> Device:
     """Replace a device's labels."""
     row = service.set_labels(session, device_id, body.labels)
     audit.note(session, actor=caller.name, action="device.change", subject=device_id, data={"labels": body.labels})
-    return shown(row, service.desired_of(session, device_id))
+    return shown(session, row)
 
 
 @router.get("/devices/{device_id}/receipts")
@@ -108,21 +77,26 @@ def list_device_receipts(device_id: str, _caller: Reader, session: Reading, wind
 
 
 @router.get("/devices/{device_id}/events")
-def list_device_events(device_id: str, _caller: Reader, session: Reading, window: Wanted) -> Page[Event]:
+def list_device_events(
+    device_id: str,
+    _caller: Reader,
+    session: Reading,
+    window: Wanted,
+    name: Annotated[str, Query(max_length=64, description="The beginning of the events' names: `alert.`")] = "",
+) -> Page[Event]:
     """List what happened to a device, newest first."""
     service.get(session, device_id)
     query = select(EventRow).where(EventRow.device_id == device_id)
+    if name:
+        query = query.where(EventRow.name.startswith(name, autoescape=True))
     return page(session, query, EventRow.id, window, Event.model_validate)
 
 
-@router.get("/devices/{device_id}/telemetry")
-def show_telemetry(device_id: str, _caller: Reader, session: Reading) -> Telemetry:
-    """Show a device's latest sample."""
-    service.get(session, device_id)
-    row = session.get(TelemetryRow, device_id)
-    if row is None:
-        raise NotFound("telemetry.not_found", "This device has not sent a sample yet.")
-    return Telemetry.model_validate(row)
+@router.get("/devices/{device_id}/difference")
+def list_differences(device_id: str, _caller: Reader, session: Reading) -> Page[Difference]:
+    """List in what a device is not what it shall be, and why."""
+    row = service.get(session, device_id)
+    return Page(items=[Difference.model_validate(one) for one in service.differences_of(session, row)])
 
 
 @router.get("/receipts")
@@ -142,12 +116,23 @@ def list_receipts(
     return page(session, query, ReceiptRow.id, window, Receipt.model_validate)
 
 
-def _counts(session: Session, query: Select[str, int]) -> dict[str, int]:
-    return {name: int(count) for name, count in session.execute(query)}
+def shown(session: Session, row: DeviceRow) -> Device:
+    """Give a device as the API shows it, its groups as they are after what this transaction changed."""
+    changes.settle(session)
+    return _devices(session, [row])[0]
 
 
-def shown(row: DeviceRow, desired: DesiredRow) -> Device:
-    """Give a device as the API shows it."""
+def _devices(session: Session, rows: Sequence[DeviceRow]) -> list[Device]:
+    held = select(DesiredRow.device_id, DesiredRow.epoch, DesiredRow.version)
+    desired = {
+        device_id: (epoch, version)
+        for device_id, epoch, version in session.execute(held.where(DesiredRow.device_id.in_(row.id for row in rows)))
+    }
+    names = groups.names_of(session, [row.number for row in rows])
+    return [_device(row, desired[row.id], names.get(row.number, [])) for row in rows]
+
+
+def _device(row: DeviceRow, desired: tuple[int, int], names: list[str]) -> Device:
     reported: dict[str, Any] = row.reported
     return Device(
         id=row.id,
@@ -158,10 +143,12 @@ def shown(row: DeviceRow, desired: DesiredRow) -> Device:
         key_id=signing.key_id_of(row.public_key),
         enrollment_token_id=row.enrollment_token_id,
         online=row.online,
+        flapping=row.flapping,
         labels=row.labels,
+        groups=names,
         facts=row.facts,
         slots=[Slot.model_validate(slot) for slot in reported.get("slots", [])],
-        desired=(desired.epoch, desired.version),
+        desired=desired,
         reported=(reported.get("epoch", 0), reported.get("version", 0)),
         agent_version=row.agent_version,
         online_since=row.online_since,

@@ -81,7 +81,15 @@ def problem(
 def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ShoalError)
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
-    return problem(request, _STATUS_OF_CODE.get(error.code, status), error.code, error.message, facts=error.facts)
+    facts = {name: value for name, value in error.facts.items() if name != "errors"}
+    return problem(
+        request,
+        _STATUS_OF_CODE.get(error.code, status),
+        error.code,
+        error.message,
+        errors=error.facts.get("errors"),
+        facts=facts,
+    )
 
 
 def _malformed(request: Request, error: Exception) -> JSONResponse:

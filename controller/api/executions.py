@@ -3,13 +3,15 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 from sqlalchemy import select
 
 from controller import audit
-from controller.api.deps import Changer, Reader, Reading, Writing
+from controller.api.deps import Changer, PartsOf, Reader, Reading, Writing
 from controller.api.pagination import Wanted, page
 from controller.db import utc_now
 from controller.errors import Conflict, NotFound
+from controller.executions import commands
 from controller.executions import service as executions
 from controller.executions.states import ExecutionState, is_end
 from controller.executions.tables import ExecutionRow
@@ -50,6 +52,19 @@ def show_execution(execution_id: str, _caller: Reader, session: Reading) -> Exec
     if row is None:
         raise NotFound("execution.not_found", "There is no such execution.")
     return Execution.model_validate(row)
+
+
+@router.get("/{execution_id}/log", response_class=StreamingResponse)
+def show_log(execution_id: str, _caller: Reader, session: Reading, parts: PartsOf) -> StreamingResponse:
+    """Give the log that a device sent for a `collect_logs`, as text."""
+    sha256 = commands.log_of(session, execution_id)
+    size = parts.blobs.size(sha256)
+    headers = {
+        "Content-Length": str(size),
+        "Content-Disposition": f'attachment; filename="{sha256[:12]}.log"',
+        "X-Content-Type-Options": "nosniff",  # a device's text shall not be taken for a page
+    }
+    return StreamingResponse(parts.blobs.stream(sha256, 0, size), 200, headers, "text/plain; charset=utf-8")
 
 
 @router.post("/{execution_id}/cancel")

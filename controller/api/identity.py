@@ -88,4 +88,4 @@ def note_broker_synced(body: Synced, caller: Changer, session: Writing) -> Synce
 def _changed(session: Session, row: DeviceRow, actor: str, action: str, **data: str) -> Device:
     executions.on_state_change(session, row, utc_now())
     audit.note(session, actor=actor, action=f"device.{action}", subject=row.id, data=dict(data))
-    return shown(row, service.desired_of(session, row.id))
+    return shown(session, row)

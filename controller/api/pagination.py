@@ -2,11 +2,11 @@
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Query
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from controller.errors import Invalid
@@ -39,22 +39,23 @@ def page(
     convert: Callable[[Row], Item],
     *,
     is_newest_first: bool = True,
-    with_total: bool = False,
 ) -> Page[Item]:
     """Give one page of a query, ordered by a unique `key` (UUIDv7: by time).
 
     Raises:
         Invalid: `page.bad_cursor`.
     """
-    total = session.scalar(select(func.count()).select_from(query.subquery())) if with_total else None
     ordered: Select[Any] = query.order_by(key.desc() if is_newest_first else key.asc()).limit(window.limit + 1)
     if window.after is not None:
         ordered = ordered.where(key < window.after if is_newest_first else key > window.after)
-    rows = list(session.scalars(ordered))
-    is_last = len(rows) <= window.limit
-    rows = rows[: window.limit]
-    cursor = None if is_last else _encode(str(getattr(rows[-1], key.key)))
-    return Page(items=[convert(row) for row in rows], next_cursor=cursor, total=total)
+    found = follow_on(list(session.scalars(ordered)), window, lambda row: str(getattr(row, key.key)))
+    return Page(items=[convert(row) for row in found.items], next_cursor=found.next_cursor)
+
+
+def follow_on(rows: Sequence[Row], window: Window, key: Callable[[Row], str]) -> Page[Row]:
+    """Give the page that some rows make, which are one more than the window holds where another page follows."""
+    items = list(rows[: window.limit])
+    return Page(items=items, next_cursor=None if len(rows) <= window.limit else _encode(key(items[-1])))
 
 
 def _encode(key: str) -> str:

@@ -6,21 +6,28 @@ double and reorder. Not here: enrolment, identity, sessions, selectors, and what
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Final
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from controller import events
 from controller.db import utc_now
+from controller.devices.differences import Difference, differences
 from controller.devices.lifecycle import Act, DeviceState, may
-from controller.devices.selectors import select_devices
+from controller.devices.selector_language import parse
+from controller.devices.selectors import accept_for_work, named_ids, select_devices
 from controller.devices.tables import DesiredRow, DeviceRow, ReceiptRow
 from controller.errors import NotFound
 from shoal.wire import topics
 from shoal.wire.devices import FactsReport
 from shoal.wire.rollouts import Desired, DesiredVariant, Receipt, Reported
+
+# Facts that move by themselves: no news.
+_RESTLESS: Final = frozenset(
+    {"battery_ratio", "disk_free_bytes", "download_bytes_per_s", "round_trip_s", "temperatures_celsius"}
+)
 
 
 def get(session: Session, device_id: str) -> DeviceRow:
@@ -59,9 +66,25 @@ def set_labels(session: Session, device_id: str, labels: Mapping[str, str]) -> D
     return device
 
 
-def select_by(session: Session, selector: Mapping[str, Any]) -> list[DeviceRow]:
-    """Give the active devices that a selector means."""
+def accept_selector(session: Session, text: str) -> str:
+    """Give a selector of devices that shall do something, as it is kept.
+
+    Raises:
+        Invalid: `selector.syntax`, `selector.unknown_field`, `selector.unknown_label`, `selector.unknown_group`,
+            `selector.wrong_type`, `selector.too_long`, `selector.too_deep`.
+        NotFound: `device.not_found`, for an id that is none of an active device.
+    """
+    return str(accept_for_work(session, text))
+
+
+def select_by(session: Session, selector: str) -> list[DeviceRow]:
+    """Give the active devices that a selector means now."""
     return select_devices(session, selector)
+
+
+def ids_named_by(selector: str) -> list[str]:
+    """Give the ids of a selector that does nothing but name devices, such as `id in (d-..., d-...)`; none of others."""
+    return named_ids(parse(selector))
 
 
 def desired_of(session: Session, device_id: str) -> DesiredRow:
@@ -84,6 +107,8 @@ def change_desired(session: Session, device_id: str, change: Callable[[Desired],
     row.version = desired.version
     row.body = msgspec.to_builtins(desired)
     row.updated_at = utc_now()
+    data = {"version": desired.version, "variants": [f"{one.model}/{one.version}" for one in desired.variants]}
+    events.record(session, "desired.changed", subject=device_id, device_id=device_id, data=data)
     _publish(session, device_id, desired)
     return desired
 
@@ -91,6 +116,16 @@ def change_desired(session: Session, device_id: str, change: Callable[[Desired],
 def republish_desired(session: Session, device_id: str) -> None:
     """Publish the desired document as it is; for a device that holds an older one."""
     _publish(session, device_id, msgspec.convert(desired_of(session, device_id).body, Desired))
+
+
+def differences_of(session: Session, device: DeviceRow) -> list[Difference]:
+    """Say in what a device is not what it shall be."""
+    away = "" if device.online else "It is offline."
+    if not may(DeviceState(device.state), Act.CONNECT):
+        away = f"It is {device.state}."
+    desired = msgspec.convert(desired_of(session, device.id).body, Desired)
+    reported = msgspec.convert(device.reported, Reported) if device.reported else None
+    return differences(desired, reported, away)
 
 
 def clear_desired(session: Session, device_id: str) -> None:
@@ -111,11 +146,18 @@ def set_attempt(session: Session, device_id: str, execution_id: str, attempt: in
     change_desired(session, device_id, change)
 
 
-def save_facts(device: DeviceRow, report: FactsReport, now: datetime) -> bool:
-    """Keep newer facts; False for older ones."""
+def save_facts(session: Session, device: DeviceRow, report: FactsReport, now: datetime) -> bool:
+    """Keep newer facts, and note which became others; False for older ones."""
     if (report.session, report.sequence) <= (device.facts_session, device.facts_sequence):
         return False
-    device.facts = msgspec.to_builtins(report.facts)
+    facts = msgspec.to_builtins(report.facts)
+    changed = sorted(
+        name for name in (facts.keys() | device.facts.keys()) - _RESTLESS if facts.get(name) != device.facts.get(name)
+    )
+    if changed and device.facts_session:  # the first report completes what was said at the enrolment
+        data = {"changed": changed}
+        events.record(session, "facts.changed", subject=device.id, device_id=device.id, data=data)
+    device.facts = facts
     device.facts_session, device.facts_sequence = report.session, report.sequence
     device.last_seen_at = now
     return True
@@ -158,6 +200,7 @@ def add_receipt(
         golden_agreement=receipt.golden.agreement,
         latency_p50_ms=receipt.latency_p50_ms,
         is_fallback=receipt.is_fallback,
+        is_latest=_become_latest(session, device, receipt),
         body=msgspec.to_builtins(receipt),
         envelope=envelope,
         accepted_at=now,
@@ -169,13 +212,17 @@ def add_receipt(
     return row
 
 
-def latest_receipts(session: Session, device_id: str | None = None) -> list[ReceiptRow]:
-    """Give the newest receipt of each device and model."""
-    newest = select(func.max(ReceiptRow.id)).group_by(ReceiptRow.device_id, ReceiptRow.model)
-    query = select(ReceiptRow).where(ReceiptRow.id.in_(newest)).order_by(ReceiptRow.device_id)
-    if device_id is not None:
-        query = query.where(ReceiptRow.device_id == device_id)
-    return list(session.scalars(query))
+def _become_latest(session: Session, device: DeviceRow, receipt: Receipt) -> bool:
+    """Tell whether no receipt of the device and model was signed later; the latest until now is none any more."""
+    latest = session.scalar(
+        select(ReceiptRow).where(
+            ReceiptRow.device_id == device.id, ReceiptRow.model == receipt.model, ReceiptRow.is_latest.is_(True)
+        )
+    )
+    if latest is None:
+        return True
+    latest.is_latest = (latest.session, latest.sequence) > (receipt.session, receipt.sequence)
+    return not latest.is_latest
 
 
 def _publish(session: Session, device_id: str, desired: Desired) -> None:

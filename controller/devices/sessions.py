@@ -1,16 +1,18 @@
-"""A device's sessions with the broker: born, ended, and two machines in one told apart.
+"""A device's sessions with the broker: born, ended, too many of them, and two machines in one told apart.
 
+What comes and goes of a flapping device is no news: one event says that it flaps, another that it is steady again.
 Order-free and idempotent: a broker doubles, delays and reorders births and wills.
 """
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from controller import events
-from controller.devices import clones, service
+from controller.devices import clones, flapping, service
 from controller.devices.tables import DeviceRow, SessionRow
 from shoal.wire.devices import Birth, Will
 
@@ -48,7 +50,10 @@ def note_birth(session: Session, device: DeviceRow, birth: Birth, now: datetime)
         return Presence.LATE
     if not device.online or birth.session > device.session:
         _end_open(session, device, End.REPLACED, now, below=birth.session)
-        events.record(session, "device.online", subject=device.id, device_id=device.id, data={"session": birth.session})
+        if known is None:
+            _judge(session, device, now)
+        if not device.flapping:
+            _record(session, device, "device.online", {"session": birth.session})
         device.online_since = now
     device.session = birth.session
     device.online = True
@@ -74,8 +79,30 @@ def go_offline(session: Session, device: DeviceRow, end: End, now: datetime) -> 
         device.online = False
         device.last_seen_at = now
         _end_open(session, device, end, now, below=device.session + 1)
-        is_clean = end is End.CLEAN
-        events.record(session, "device.offline", subject=device.id, device_id=device.id, data={"clean": is_clean})
+        if not device.flapping:
+            _record(session, device, "device.offline", {"clean": end is End.CLEAN})
+
+
+def settle(session: Session, now: datetime, *, limit: int = 500) -> None:
+    """Find the flapping devices that have become steady, or stayed away."""
+    is_quiet = DeviceRow.online_since <= now - flapping.WINDOW
+    query = select(DeviceRow).where(DeviceRow.flapping.is_(True), is_quiet).order_by(DeviceRow.id)
+    for device in session.scalars(query.limit(limit).with_for_update()).all():
+        _judge(session, device, now)
+
+
+def _judge(session: Session, device: DeviceRow, now: datetime) -> None:
+    births = session.scalar(
+        select(func.count()).where(SessionRow.device_id == device.id, SessionRow.begun_at > now - flapping.WINDOW)
+    )
+    flaps = flapping.is_flapping(device.flapping, births or 0)
+    if flaps != device.flapping:
+        device.flapping = flaps
+        _record(session, device, "device.flapping" if flaps else "device.steady", {"sessions": births})
+
+
+def _record(session: Session, device: DeviceRow, name: str, data: dict[str, Any]) -> None:
+    events.record(session, name, subject=device.id, device_id=device.id, data=data)
 
 
 def _row(device: DeviceRow, birth: Birth, now: datetime, end: End | None) -> SessionRow:

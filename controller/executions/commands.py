@@ -3,20 +3,24 @@
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from controller import events
+from controller.artifacts import service as artifacts
+from controller.blobs import BlobStore
 from controller.devices import service as devices
-from controller.errors import NotFound
+from controller.errors import Invalid, NotFound
 from controller.executions import service as executions
 from controller.executions.service import Work
 from controller.executions.states import ExecutionState, Priority, is_end
 from controller.executions.tables import CommandRow, ExecutionRow
 from shoal.schemas.executions import Command, CommandRequest
-from shoal.wire.commands import CommandName
+from shoal.wire.commands import CommandName, CommandSpec
+from shoal.wire.devices import ArtifactRef
 from shoal.wire.executions import ExecutionKind
 
 _SENT_TIMEOUT_S: Final = 30.0
@@ -28,18 +32,23 @@ def create(session: Session, request: CommandRequest, actor: str, now: datetime)
 
     Raises:
         NotFound: `device.not_found`.
-        Invalid: `selector.ambiguous`.
+        Invalid: What `devices.accept_selector` refuses.
     """
-    selected = devices.select_by(session, request.selector.model_dump())
-    row = CommandRow(name=request.name, selector=request.selector.model_dump(), created_by=actor, created_at=now)
+    selector = devices.accept_selector(session, request.selector)
+    selected = devices.select_by(session, selector)
+    row = CommandRow(name=request.name, selector=selector, created_by=actor, created_at=now)
     session.add(row)
     session.flush()
+    wanted = CommandSpec(name=CommandName(request.name))
+    if request.log_bytes is not None:
+        wanted = msgspec.structs.replace(wanted, log_bytes=request.log_bytes)
+    spec = msgspec.to_builtins(wanted)
     for device in selected:
         work = Work(
             kind=ExecutionKind.COMMAND,
             device_id=device.id,
             owner_id=row.id,
-            spec={"name": CommandName(request.name).value},
+            spec=spec,
             sent_timeout_s=_SENT_TIMEOUT_S,
             progress_timeout_s=_PROGRESS_TIMEOUT_S,
             priority=Priority[request.priority.upper()],
@@ -49,6 +58,43 @@ def create(session: Session, request: CommandRequest, actor: str, now: datetime)
     data = {"command": request.name, "devices": len(selected)}
     events.record(session, "command.created", subject=row.id, data=data)
     return row
+
+
+def accept(
+    session: Session, _blobs: BlobStore, execution: ExecutionRow, result: Mapping[str, Any], _now: datetime
+) -> None:
+    """Take a device's answer; one that sends its log names bytes that it has uploaded itself.
+
+    Raises:
+        Invalid: `log.malformed`, `log.too_large`, `log.not_its_own`.
+        NotFound: `artifact.not_found`.
+    """
+    if execution.spec.get("name") != CommandName.COLLECT_LOGS:
+        return
+    try:
+        log = msgspec.convert(result.get("log"), ArtifactRef)
+        most_bytes = msgspec.convert(execution.spec, CommandSpec).log_bytes
+    except msgspec.ValidationError as error:
+        raise Invalid("log.malformed", f"The answer names no log: {error}") from error
+    row = artifacts.get_artifact(session, log.sha256)
+    if row.created_by != execution.device_id or row.size_bytes != log.size_bytes:
+        raise Invalid("log.not_its_own", "The log that the answer names is not one that this device uploaded.")
+    if row.size_bytes > most_bytes:
+        raise Invalid("log.too_large", f"The log has {row.size_bytes} bytes; asked for were at most {most_bytes}.")
+
+
+def log_of(session: Session, execution_id: str) -> str:
+    """Give the digest of the log that a device sent.
+
+    Raises:
+        NotFound: `execution.not_found`, `execution.no_log`.
+    """
+    row = session.get(ExecutionRow, execution_id)
+    if row is None:
+        raise NotFound("execution.not_found", "There is no such execution.")
+    if row.spec.get("name") != CommandName.COLLECT_LOGS or row.state != ExecutionState.SUCCEEDED:
+        raise NotFound("execution.no_log", "This execution gave no log: only a collect_logs that has succeeded does.")
+    return str(row.result["log"]["sha256"])
 
 
 def get(session: Session, command_id: str) -> CommandRow:

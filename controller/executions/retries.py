@@ -53,6 +53,7 @@ _CLASSES: Final = {
     "request.clock_skew": ErrorClass.PASSING,
     "execution.too_many": ErrorClass.PASSING,
     "artifact.no_space": ErrorClass.RESOURCE,
+    "command.busy": ErrorClass.RESOURCE,
     "process.crashed": ErrorClass.CRASH,
     "process.hung": ErrorClass.CRASH,
     "process.not_started": ErrorClass.CRASH,

@@ -50,6 +50,6 @@ class CommandRow(Base):
     __tablename__ = "commands"
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str]  # shoal.wire.commands.CommandName
-    selector: Mapped[dict[str, Any]]
+    selector: Mapped[str]
     created_by: Mapped[str]
     created_at: Mapped[datetime]

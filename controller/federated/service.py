@@ -51,20 +51,20 @@ def create(session: Session, blobs: BlobStore, request: FederatedRunRequest, act
 
     Raises:
         NotFound: `model.not_found`, `version.not_found`, `dataset.not_found`, `device.not_found`.
-        Invalid: `dataset.shape_mismatch`, `federated_run.unfit_weights`, `selector.ambiguous`,
+        Invalid: `dataset.shape_mismatch`, `federated_run.unfit_weights`, what `devices.accept_selector` refuses,
             `federated_run.too_few_devices`, with the counts by reason in `left_out`.
     """
     model = artifacts.get_model(session, request.model)
     base = artifacts.get_version(session, model.name, request.version)
     dataset = fitting_dataset(session, model, request.evaluation_dataset)
     _require_averageable(blobs.read(base.weights))
-    devices.select_by(session, request.selector.model_dump())
+    selector = devices.accept_selector(session, request.selector)
     now = utc_now()
     run = RunRow(
         base_version_id=base.id,
         evaluation_dataset_id=dataset.id,
         state=RunState.RUNNING,
-        selector=request.selector.model_dump(),
+        selector=selector,
         settings=request.training.model_dump(),
         rounds_total=request.rounds,
         created_by=actor,

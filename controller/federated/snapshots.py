@@ -69,7 +69,7 @@ def standing_of(session: Session, run: RunRow, *, is_locking: bool) -> Standing:
 
 def cohort_now(session: Session, run: RunRow) -> Cohort:
     """Choose among the devices that are meant; a device that was named and is not active any more is left out."""
-    named = run.selector.get("device_ids")
+    named = devices.ids_named_by(run.selector)
     if named:
         meant = list(session.scalars(select(DeviceRow).where(DeviceRow.id.in_(named))))
     else:

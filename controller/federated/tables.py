@@ -18,7 +18,7 @@ class RunRow(Base):
     result_version_id: Mapped[str | None] = mapped_column(ForeignKey("versions.id"))
     evaluation_dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))
     state: Mapped[str] = mapped_column(index=True)  # controller.federated.rounds.RunState
-    selector: Mapped[dict[str, Any]]
+    selector: Mapped[str]
     settings: Mapped[dict[str, Any]]  # shoal.schemas.federated.TrainingSettings
     rounds_total: Mapped[int]
     message: Mapped[str] = mapped_column(default="")

@@ -12,11 +12,13 @@ import logging
 import queue
 import socket
 import ssl
+import struct
 import threading
+import time
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import PUBACK, Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -30,6 +32,7 @@ from controller.errors import Invalid, Unavailable
 from controller.events import SESSION_BEGUN, OutboxRow, WakeUp
 from controller.gateway import router
 from controller.gateway.access import Inbound
+from controller.gateway.telemetry import TelemetryDoor
 from controller.keys import Keys
 from controller.observe import FAILURES
 from controller.settings import Settings
@@ -39,6 +42,9 @@ _log: Final = logging.getLogger(__name__)
 _SESSION_EXPIRY_S: Final = 7 * 86_400  # the broker keeps what devices say for a controller that is away
 _RECEIVE_MAXIMUM: Final = 1000  # unacknowledged messages that the broker may have under way to us
 _BATCH: Final = 500  # messages in one transaction
+_MANY: Final = 32  # messages that are there at once: more are coming
+_LINGER_S: Final = 0.005
+_PUBACK: Final = struct.Struct("!BBH")
 _IN_FLIGHT: Final = 1000  # outbox rows published and not acknowledged
 _LONGEST_PAUSE_S: Final = 30
 _LOOK_S: Final = 5.0
@@ -81,6 +87,7 @@ class Gateway:
         self._keys = keys
         self._blobs = blobs
         self._wake_up = wake_up
+        self._telemetry = TelemetryDoor(settings)
         self._inbox: queue.SimpleQueue[tuple[int, MQTTMessage]] = queue.SimpleQueue()
         self._published: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._connection = 0  # counts connections: packet ids of an older one mean nothing to the next
@@ -197,13 +204,25 @@ class Gateway:
                 stop.wait(1)
 
     def _next_batch(self) -> list[tuple[int, MQTTMessage]]:
-        batch: list[tuple[int, MQTTMessage]] = []
+        """Wait for a message, and give it with those that are there; where many come, with those that just come in.
+
+        A lone message is never kept waiting. Under load a larger batch has fewer commits, and this thread and paho's
+        do not fight over the interpreter for each message.
+        """
         try:
-            batch.append(self._inbox.get(timeout=0.5))
-            while len(batch) < _BATCH:
-                batch.append(self._inbox.get_nowait())
+            batch = [self._inbox.get(timeout=0.5)]
         except queue.Empty:
-            pass
+            return []
+        while len(batch) < _BATCH:
+            there = min(self._inbox.qsize(), _BATCH - len(batch))
+            if not there and len(batch) < _MANY:
+                break
+            if not there:
+                time.sleep(_LINGER_S)
+                there = min(self._inbox.qsize(), _BATCH - len(batch))
+                if not there:
+                    break
+            batch += [self._inbox.get_nowait() for _ in range(there)]
         return batch
 
     def _note_new_session(self) -> None:
@@ -216,11 +235,21 @@ class Gateway:
     def _take(self, batch: list[tuple[int, MQTTMessage]]) -> None:
         now = utc_now()
         with self._database.transaction() as session:
-            for _, message in batch:
-                router.take(session, Inbound(message.topic, bytes(message.payload)), self._blobs, now)
-        for connection, message in batch:
-            if connection == self._connection and message.qos:
-                self._client.ack(message.mid, message.qos)
+            inbounds = [Inbound(message.topic, bytes(message.payload)) for _, message in batch]
+            router.take(session, inbounds, self._blobs, self._telemetry, now)
+        self._acknowledge(
+            [message.mid for connection, message in batch if connection == self._connection and message.qos]
+        )
+
+    def _acknowledge(self, mids: list[int]) -> None:
+        """Acknowledge messages of QoS 1 as one piece of bytes.
+
+        paho's public `ack` makes a wake-up, a write and a TLS record of each, which is more than all else that is done
+        for a message. A packet may hold several as well: what is queued is only bytes to it.
+        """
+        if mids:
+            packets = b"".join(_PUBACK.pack(PUBACK, 2, mid) for mid in mids)
+            self._client._packet_queue(PUBACK, packets, mids[-1], 1)
 
     def _drop_connection(self) -> None:
         """Make the broker deliver again what was not acknowledged: close the socket, keep the session."""

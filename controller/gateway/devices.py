@@ -31,4 +31,4 @@ def on_will(context: Context, will: Will) -> None:
 
 def on_facts(context: Context, report: FactsReport) -> None:
     """A device said what it is."""
-    devices.save_facts(context.device, report, context.now)
+    devices.save_facts(context.session, context.device, report, context.now)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from controller import observe
 from controller.blobs import BlobStore
 from controller.errors import ShoalError
+from controller.executions import commands
 from controller.executions import service as executions
 from controller.executions.service import Fault
 from controller.executions.tables import ExecutionRow
@@ -22,6 +23,7 @@ _Accept = Callable[[Session, BlobStore, ExecutionRow, Mapping[str, Any], datetim
 _OWNERS: Final[dict[str, _Accept]] = {
     ExecutionKind.FEDERATED_ROUND: federated.accept,
     ExecutionKind.INCREMENTAL_UPDATE: incremental.accept,
+    ExecutionKind.COMMAND: commands.accept,
 }
 
 
@@ -31,7 +33,7 @@ def on_report(context: Context, report: ExecutionReport) -> None:
     def judge(row: ExecutionRow) -> Fault | None:
         accept = _OWNERS.get(row.kind)
         if accept is None:
-            return None  # a command's answer is kept as it is
+            return None
         try:
             with context.session.begin_nested():
                 accept(context.session, context.blobs, row, report.result, context.now)

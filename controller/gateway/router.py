@@ -1,11 +1,11 @@
 """From a delivered message to its handler, in the transaction of its batch.
 
 Each message has a savepoint of its own: one that is refused changes nothing, and does not hold up the others. Handlers
-are idempotent and free of order, because a broker doubles and reorders.
+are idempotent and free of order, because a broker doubles and reorders; so telemetry can be taken as one, at the end.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,15 +17,15 @@ from controller.blobs import BlobStore
 from controller.devices.lifecycle import Act, DeviceState, require
 from controller.devices.tables import DeviceRow
 from controller.errors import ShoalError
-from controller.gateway import devices, executions, incremental, rollouts, telemetry
+from controller.gateway import devices, executions, incremental, rollouts
 from controller.gateway.access import Context, Inbound, device_of, open_message
-from controller.gateway.errors import refuse
+from controller.gateway.errors import Refusals
+from controller.gateway.telemetry import TelemetryDoor, is_telemetry
 from shoal.wire.devices import Birth, FactsReport, Will
 from shoal.wire.errors import WireError
 from shoal.wire.executions import ExecutionReport
 from shoal.wire.incremental import Evidence
 from shoal.wire.rollouts import Receipt, Reported
-from shoal.wire.telemetry import Telemetry
 
 _log: Final = logging.getLogger(__name__)
 
@@ -38,12 +38,23 @@ _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
     Receipt: rollouts.on_receipt,
     ExecutionReport: executions.on_report,
     Evidence: incremental.on_evidence,
-    Telemetry: telemetry.on_telemetry,
 }
 
 
-def take(session: Session, inbound: Inbound, blobs: BlobStore, now: datetime) -> None:
-    """Do what a message asks for, or refuse it by name; failures of the database itself go to the caller."""
+def take(session: Session, batch: Sequence[Inbound], blobs: BlobStore, telemetry: TelemetryDoor, now: datetime) -> None:
+    """Do what messages ask for, or refuse them by name; failures of the database itself go to the caller."""
+    refusals = Refusals()
+    figures: list[Inbound] = []
+    for inbound in batch:
+        if is_telemetry(inbound.topic):
+            figures.append(inbound)
+        else:
+            _take(session, inbound, blobs, refusals, now)
+    telemetry.take(session, figures, refusals, now)
+    refusals.save(session)
+
+
+def _take(session: Session, inbound: Inbound, blobs: BlobStore, refusals: Refusals, now: datetime) -> None:
     device: DeviceRow | None = None
     try:
         with session.begin_nested():
@@ -58,10 +69,10 @@ def take(session: Session, inbound: Inbound, blobs: BlobStore, now: datetime) ->
             observe.MESSAGES.labels(kind=type(message).__name__).inc()
     except (ShoalError, WireError) as error:
         _log.info("refused on %r: %s", inbound.topic[:80], error.code)
-        refuse(session, inbound, device, error)
+        refusals.add(inbound, None if device is None else device.id, error)
     except DataError:
         # A value that the database never takes, e.g. a NUL in a text: delivered again, it would stop every device's
         # messages for ever.
         _log.info("refused on %r: the database cannot keep it", inbound.topic[:80])
         unfit = WireError("message.not_storable", "The database cannot keep what this message says.")
-        refuse(session, inbound, device, unfit)
+        refusals.add(inbound, None if device is None else device.id, unfit)

@@ -49,8 +49,8 @@ def create_policy(session: Session, request: PolicyRequest, actor: str) -> Polic
 
     Raises:
         NotFound: `model.not_found`, `dataset.not_found`, `device.not_found`.
-        Invalid: `dataset.shape_mismatch`, `incremental_policy.too_many_samples`, `selector.ambiguous`,
-            `incremental_policy.no_devices`.
+        Invalid: `dataset.shape_mismatch`, `incremental_policy.too_many_samples`, `incremental_policy.no_devices`, and
+            what `devices.accept_selector` refuses.
         Conflict: `incremental_policy.too_many_monitors`.
     """
     model = artifacts.get_model(session, request.model)
@@ -59,12 +59,13 @@ def create_policy(session: Session, request: PolicyRequest, actor: str) -> Polic
     if request.learning.new_samples > _MAX_NEW_SAMPLES:
         message = f"A device waits for at most {_MAX_NEW_SAMPLES} new samples."
         raise Invalid("incremental_policy.too_many_samples", message)
-    selected = devices.select_by(session, request.selector.model_dump())
+    selector = devices.accept_selector(session, request.selector)
+    selected = devices.select_by(session, selector)
     if not selected:
         raise Invalid("incremental_policy.no_devices", "The selector means no device.")
     row = PolicyRow(
         model=model.name,
-        selector=request.selector.model_dump(),
+        selector=selector,
         monitor=request.monitor.model_dump(),
         learning=request.learning.model_dump(),
         replay_dataset_id=replay.id,

@@ -15,7 +15,7 @@ class PolicyRow(Base):
     __tablename__ = "incremental_policies"
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     model: Mapped[str] = mapped_column(ForeignKey("models.name"))
-    selector: Mapped[dict[str, Any]]
+    selector: Mapped[str]
     monitor: Mapped[dict[str, Any]]  # shoal.schemas.incremental.MonitorSettings
     learning: Mapped[dict[str, Any]]  # shoal.schemas.incremental.LearningSettings
     replay_dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))

@@ -41,7 +41,8 @@ def create(session: Session, request: RolloutRequest, actor: str) -> RolloutRow:
 
     Raises:
         NotFound: `version.not_found`, `device.not_found`.
-        Invalid: `rollout.no_variants`, `rollout.no_fitting_variant`, `rollout.no_devices`, `selector.ambiguous`.
+        Invalid: `rollout.no_variants`, `rollout.no_fitting_variant`, `rollout.no_devices`, and what
+            `devices.accept_selector` refuses.
         Conflict: `rollout.devices_busy`, where another rollout of the model is moving a selected device.
     """
     version = artifacts.get_version(session, request.model, request.version)
@@ -49,7 +50,8 @@ def create(session: Session, request: RolloutRequest, actor: str) -> RolloutRow:
     if not figures:
         message = f"Version {version.number} of {version.model} has no variant yet; compress it first."
         raise Invalid("rollout.no_variants", message)
-    selected = devices.select_by(session, request.selector.model_dump())
+    selector = devices.accept_selector(session, request.selector)
+    selected = devices.select_by(session, selector)
     chosen = {device.id: choose_variant(figures, _runtimes(device), request.accuracy_drop_limit) for device in selected}
     without = [device_id for device_id, variant in chosen.items() if variant is None]
     if without:
@@ -66,7 +68,7 @@ def create(session: Session, request: RolloutRequest, actor: str) -> RolloutRow:
     row = RolloutRow(
         version_id=version.id,
         state=RolloutState.RUNNING,
-        selector=request.selector.model_dump(),
+        selector=selector,
         waves=[wave.model_dump(exclude_none=True) for wave in request.waves],
         wave=-1,
         error_ratio_limit=request.error_ratio_limit,

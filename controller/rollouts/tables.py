@@ -16,7 +16,7 @@ class RolloutRow(Base):
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"))
     state: Mapped[str] = mapped_column(index=True)  # controller.rollouts.waves.RolloutState
-    selector: Mapped[dict[str, Any]]
+    selector: Mapped[str]
     waves: Mapped[list[Any]]  # [{"count": 1}, {"ratio": 1.0}]
     wave: Mapped[int] = mapped_column(default=0)  # the open one, counted from 0
     error_ratio_limit: Mapped[float]

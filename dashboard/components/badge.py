@@ -18,13 +18,38 @@ class Tone(StrEnum):
 
 
 _STATES: Final[dict[Tone, frozenset[str]]] = {
-    Tone.GOOD: frozenset({"active", "online", "serving", "succeeded", "closed", "kept", "passed", "good"}),
+    Tone.GOOD: frozenset(
+        {
+            "active",
+            "online",
+            "serving",
+            "succeeded",
+            "closed",
+            "kept",
+            "passed",
+            "good",
+            "resolved",
+            "delivered",
+            "enabled",
+        }
+    ),
     Tone.BUSY: frozenset({"running", "in_progress", "sent", "open", "learning", "downloading", "trial"}),
     Tone.WAIT: frozenset({"queued", "waiting", "pending", "standby"}),
-    Tone.WARN: frozenset({"paused", "suspended", "lost"}),
-    Tone.BAD: frozenset({"failed", "rejected", "timed_out", "late", "refused"}),
+    Tone.WARN: frozenset({"paused", "suspended", "lost", "flapping", "warning"}),
+    Tone.BAD: frozenset({"failed", "rejected", "timed_out", "late", "refused", "firing", "critical"}),
     Tone.OFF: frozenset(
-        {"offline", "canceled", "retired", "revoked", "expired", "used up", "inactive", "clean", "replaced"}
+        {
+            "offline",
+            "canceled",
+            "retired",
+            "revoked",
+            "expired",
+            "used up",
+            "inactive",
+            "clean",
+            "replaced",
+            "disabled",
+        }
     ),
 }
 

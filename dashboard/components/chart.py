@@ -8,17 +8,19 @@ from nicegui import ui
 
 COLOURS: Final = ("#3b82f6", "#14b8a6", "#f59e0b", "#ec4899", "#8b5cf6", "#84cc16", "#ef4444", "#64748b")
 _PAIRS: Final = ("#9cc2fb", "#2f6fe0", "#8ddcd2", "#0f9686")
-_GREY: Final = "#8a93a3"
+GREY: Final = "#8a93a3"
 _LABEL_PX: Final = 13.0
 _FAINT: Final = "rgba(138, 147, 163, 0.22)"
-_GRID: Final = {"left": 12, "right": 18, "top": 40, "bottom": 8, "containLabel": True}
+GRID: Final = {"left": 12, "right": 18, "top": 40, "bottom": 8, "containLabel": True}
 
 
 class Chart:
-    """A chart; shown again with equal options it is left alone."""
+    """A chart; shown again with equal options it is left alone. `label`: what it shows, for who cannot see it."""
 
-    def __init__(self, *, test_id: str = "", height_px: int = 260) -> None:
+    def __init__(self, *, test_id: str = "", height_px: int = 260, label: str = "") -> None:
         self._chart = ui.echart({}, renderer="svg").classes("chart").style(f"height: {height_px}px")
+        if label:
+            self._chart.props["role"], self._chart.props["aria-label"] = "img", label
         if test_id:
             self._chart.props(f'data-testid="{test_id}"')
 
@@ -49,7 +51,7 @@ def line_chart(
         for number, (name, values) in enumerate([*left.items(), *right.items()])
     ]
     return {
-        **_common(series),
+        **common(series),
         "xAxis": {
             "type": "value",
             "name": x_name,
@@ -58,13 +60,13 @@ def line_chart(
             "min": 0,
             "max": max(x_max, 1),
             "minInterval": 1,
-            **_axis(),
+            **axis(),
             "splitLine": {"show": False},
         },
-        "grid": {**_GRID, "bottom": 24},
+        "grid": {**GRID, "bottom": 24},
         "yAxis": [
-            {"type": "value", "max": 1, ":axisLabel": _percent_labels(), "scale": True, **_axis(without_label=True)},
-            {"type": "value", "scale": True, **_axis(), "splitLine": {"show": False}},
+            {"type": "value", "max": 1, ":axisLabel": _percent_labels(), "scale": True, **axis(without_label=True)},
+            {"type": "value", "scale": True, **axis(), "splitLine": {"show": False}},
         ],
     }
 
@@ -87,17 +89,17 @@ def bar_chart(categories: Sequence[str], series: Mapping[str, Sequence[float | N
         for number, (name, values) in enumerate(series.items())
     ]
     labels = {":axisLabel": _percent_labels()} if unit == "%" else {}
-    axis = _axis(without_label=True) if unit == "%" else _axis()
+    y_axis = axis(without_label=True) if unit == "%" else axis()
     return {
-        **_common(bars, has_legend=len(bars) > 1),
+        **common(bars, has_legend=len(bars) > 1),
         "xAxis": {
             "type": "category",
             "data": list(categories),
-            **_axis(),
-            "axisLabel": {"color": _GREY, "interval": 0, "lineHeight": 15, "hideOverlap": True},
+            **axis(),
+            "axisLabel": {"color": GREY, "interval": 0, "lineHeight": 15, "hideOverlap": True},
             "splitLine": {"show": False},
         },
-        "yAxis": {"type": "value", "name": "" if unit == "%" else unit, **labels, **axis},
+        "yAxis": {"type": "value", "name": "" if unit == "%" else unit, **labels, **y_axis},
     }
 
 
@@ -120,15 +122,15 @@ def scatter_chart(series: Mapping[str, Sequence[tuple[float, float, str]]], *, x
             ],
             "symbolSize": 12,
             "itemStyle": {"color": COLOURS[number % len(COLOURS)]},
-            "label": {"show": True, "formatter": "{b}", "color": _GREY, "fontSize": 11},
+            "label": {"show": True, "formatter": "{b}", "color": GREY, "fontSize": 11},
         }
         for number, (name, found) in enumerate(series.items())
     ]
     shares = [y for _, y, _ in every] or [0.0, 1.0]
     margin = max(max(shares) - min(shares), 0.02) * 0.3
     return {
-        **_common(points),
-        "grid": {**_GRID, "bottom": 24, "left": 16, "right": 30},
+        **common(points),
+        "grid": {**GRID, "bottom": 24, "left": 16, "right": 30},
         # As rich text: what a formatter gives would otherwise be taken for HTML.
         "tooltip": {
             "trigger": "item",
@@ -143,14 +145,14 @@ def scatter_chart(series: Mapping[str, Sequence[tuple[float, float, str]]], *, x
             "nameGap": 26,
             "min": 0,
             "boundaryGap": [0, "8%"],
-            **_axis(),
+            **axis(),
         },
         "yAxis": {
             "type": "value",
             "min": max(math.floor((min(shares) - margin) * 100) / 100, 0),
             "max": min(math.ceil((max(shares) + margin) * 100) / 100, 1),
             ":axisLabel": _percent_labels(),
-            **_axis(without_label=True),
+            **axis(without_label=True),
         },
         # On a phone there is no room beside the points; the tooltip has their names.
         "media": [
@@ -174,7 +176,8 @@ def _label_shifts(points: Sequence[tuple[float, float, str]], x_most: float) -> 
     return {point: (place - (len(group) - 1) / 2) * _LABEL_PX for group in groups for place, point in enumerate(group)}
 
 
-def _common(series: list[dict[str, Any]], *, has_legend: bool = True) -> dict[str, Any]:
+def common(series: list[dict[str, Any]], *, has_legend: bool = True) -> dict[str, Any]:
+    """Give what all charts have."""
     return {
         "animation": False,
         "textStyle": {"fontFamily": "inherit"},
@@ -186,10 +189,10 @@ def _common(series: list[dict[str, Any]], *, has_legend: bool = True) -> dict[st
             "icon": "roundRect",
             "itemWidth": 12,
             "itemHeight": 8,
-            "textStyle": {"color": _GREY},
+            "textStyle": {"color": GREY},
         },
         "tooltip": {"trigger": "axis", ":valueFormatter": "v => v == null ? '–' : (+v).toFixed(3)"},
-        "grid": _GRID,
+        "grid": GRID,
         "series": series,
     }
 
@@ -208,15 +211,16 @@ def _line(
     }
 
 
-def _axis(*, without_label: bool = False) -> dict[str, Any]:
-    label = {} if without_label else {"axisLabel": {"color": _GREY}}
+def axis(*, without_label: bool = False) -> dict[str, Any]:
+    """Give how an axis looks; `without_label`: where its labels have a formatter of their own."""
+    label = {} if without_label else {"axisLabel": {"color": GREY}}
     return {
         **label,
-        "nameTextStyle": {"color": _GREY},
+        "nameTextStyle": {"color": GREY},
         "axisLine": {"lineStyle": {"color": _FAINT}},
         "splitLine": {"lineStyle": {"color": _FAINT}},
     }
 
 
 def _percent_labels() -> str:
-    return f"{{color: '{_GREY}', formatter: v => +(v * 100).toFixed(1) + '%'}}"
+    return f"{{color: '{GREY}', formatter: v => +(v * 100).toFixed(1) + '%'}}"

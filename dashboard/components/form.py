@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from dashboard import wording
 from dashboard.wording import Unreadable
-from shoal.schemas.common import Selector
 
 
 class Form:
@@ -27,6 +26,7 @@ class Form:
                 )
                 self._submit.props('data-testid="submit"')
         self._refusal.set_visibility(False)
+        self._is_allowed = True
 
     def fields(self) -> ui.column:
         """Give where the fields are drawn."""
@@ -46,52 +46,27 @@ class Form:
         self._refusal.set_text(words)
         self._refusal.set_visibility(bool(words))
 
-    async def _send(self) -> None:
+    def allow(self, is_allowed: bool) -> None:
+        """Say whether it can be sent as it is."""
+        self._is_allowed = is_allowed
+        self._submit.set_enabled(is_allowed)
+
+    async def attempt(self, what: Callable[[], Awaitable[None]]) -> None:
+        """Do something with what the fields hold; what cannot be read is said."""
         self.refuse("")
-        self._submit.disable()
         try:
-            await self._on_submit()
+            await what()
         except Unreadable as error:
             self.refuse(str(error))
         except ValidationError as error:
             self.refuse(wording.invalid(error))
+
+    async def _send(self) -> None:
+        self._submit.disable()
+        try:
+            await self.attempt(self._on_submit)
         finally:
-            self._submit.enable()
-
-
-class SelectorInput:
-    """Which devices: all, some by id, or those with a label."""
-
-    def __init__(self) -> None:
-        kinds = {"all": "All devices", "device_ids": "By id", "labels": "By label"}
-        ui.label("Devices").classes("words")
-        self._kind = ui.radio(kinds, value="all", on_change=self._choose).props("inline dense")
-        self._ids = ui.textarea("Device ids, separated by spaces or commas").props("outlined dense autogrow")
-        with ui.element("div").classes("side-by-side") as self._label:
-            self._name = ui.input("Label").props("outlined dense")
-            self._value = ui.input("Value").props("outlined dense")
-        self._choose()
-
-    def value(self) -> Selector:
-        """Give what was chosen.
-
-        Raises:
-            Unreadable: Nothing was chosen.
-        """
-        if self._kind.value == "all":
-            return Selector(all=True)
-        if self._kind.value == "device_ids":
-            ids = wording.parse_ids(self._ids.value or "")
-            if not ids:
-                raise Unreadable("Name at least one device.")
-            return Selector(device_ids=ids)
-        if not self._name.value:
-            raise Unreadable("Name the label that the devices have.")
-        return Selector(labels={self._name.value.strip(): (self._value.value or "").strip()})
-
-    def _choose(self) -> None:
-        self._ids.set_visibility(self._kind.value == "device_ids")
-        self._label.set_visibility(self._kind.value == "labels")
+            self._submit.set_enabled(self._is_allowed)
 
 
 def confirm(

@@ -10,6 +10,8 @@ T = TypeVar("T")
 NAVIGATION: Final = (
     ("Fleet", "/", "space_dashboard"),
     ("Devices", "/devices", "memory"),
+    ("Groups", "/groups", "group_work"),
+    ("Alerts", "/alerts", "notifications"),
     ("Models", "/models", "hub"),
     ("Rollouts", "/rollouts", "rocket_launch"),
     ("Federated runs", "/federated-runs", "diversity_2"),

@@ -72,8 +72,10 @@ class Pager(Generic[T]):
         self._on_move = on_move
         with ui.element("div").classes("pager") as self._row:
             self._words = ui.label("").props('data-testid="page-words"')
+            self._first = ui.button(icon="first_page", on_click=self._go_first, color=None)
             self._back = ui.button(icon="chevron_left", on_click=self._go_back, color=None)
             self._next = ui.button(icon="chevron_right", on_click=self._go_forward, color=None)
+            self._first.props('flat round dense aria-label="First page"')
             self._back.props('flat round dense aria-label="Previous page"')
             self._next.props('flat round dense aria-label="Next page"')
 
@@ -93,10 +95,15 @@ class Pager(Generic[T]):
         last = first + len(page.items) - 1
         total = f" of {format.count(page.total)}" if page.total is not None else ""
         self._words.set_text(f"{format.count(first)}–{format.count(last)}{total}" if page.items else "")
+        self._first.set_enabled(self._walk.number > 0)
         self._back.set_enabled(self._walk.number > 0)
         self._next.set_enabled(self._walk.has_next)
         is_counted = page.total is not None and bool(page.items)
         self._row.set_visibility(self._walk.has_next or self._walk.number > 0 or is_counted)
+
+    async def _go_first(self) -> None:
+        self._walk.restart()
+        await self._on_move()
 
     async def _go_back(self) -> None:
         self._walk.back()

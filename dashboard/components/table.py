@@ -1,6 +1,7 @@
 """Tables.
 
-A cell is a text, or one of `link`, `state`, `progress`, `mono`, which are plain dicts as they travel to the browser.
+A cell is a text, or one of `link`, `state`, `progress`, `mono`, `actions`, which are plain dicts as they travel to the
+browser.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +26,15 @@ _CELL: Final = """
             :style="{width: (props.value.ratio * 100) + '%'}"></span></span>
       <span class="share">{{ props.value.text }}</span>
     </span>
-    <q-btn v-else-if="props.value.action" flat dense no-caps size="sm" class="danger" :label="props.value.text"
-           @click="() => $parent.$emit('act', props.row.id)" />
+    <span v-else-if="props.value.badges" class="badges">
+      <a v-for="one in props.value.badges" :key="one.text" :class="'badge ' + one.tone" :href="one.href || undefined"
+         :title="one.title">{{ one.text }}</a>
+    </span>
+    <span v-else-if="props.value.actions" class="row-actions">
+      <q-btn v-for="one in props.value.actions" :key="one.text" flat dense no-caps size="12px" :label="one.text"
+             :class="one.grave ? 'danger' : 'quiet'" :aria-label="one.text + ' ' + (props.value.of || props.row.id)"
+             @click="() => $parent.$emit('act', [props.row.id, one.text])" />
+    </span>
     <span v-else :class="props.value.mono ? 'mono' : ''" :title="props.value.title">{{ props.value.text }}</span>
     <div v-if="props.value.note" class="note" :title="props.value.note">{{ props.value.note }}</div>
   </template>
@@ -73,9 +81,14 @@ def progress(ratio: float, text: str = "", *, of: str = "") -> Cell:
     return {"ratio": shown, "text": text or f"{shown:.0%}", "level": level.value}
 
 
-def clipped(text: str) -> Cell:
+def share(ratio: float, text: str) -> Cell:
+    """A cell with a bar that says how much there is, and not how far something came."""
+    return {"ratio": min(max(ratio, 0.0), 1.0), "text": text, "level": Tone.GOOD.value}
+
+
+def clipped(text: str, note: str = "") -> Cell:
     """A cell whose text may be too long for it; it is whole where the pointer rests."""
-    return {"text": text, "title": text} if text else ""
+    return {"text": text, "title": text, "note": note} if text or note else ""
 
 
 def noted(text: str, note: str) -> Cell:
@@ -83,13 +96,29 @@ def noted(text: str, note: str) -> Cell:
     return {"text": text, "note": note}
 
 
-def action(text: str) -> Cell:
-    """A cell with a button; the table's `on_act` gets the row's `id`."""
-    return {"text": text, "action": True}
+def states(*words: str) -> Cell:
+    """A cell with the badges of several states."""
+    return {"badges": [{"text": word, "tone": tone_of(word).value} for word in words]} if words else ""
+
+
+def tags(names: Sequence[str], address: Callable[[str], str]) -> Cell:
+    """A cell with names that each lead somewhere."""
+    return {"badges": [{"text": name, "tone": "tag", "href": address(name)} for name in names]} if names else ""
+
+
+def action(text: str, *, of: str = "") -> Cell:
+    """A cell with a button for something grave; `on_act` gets the row's `id`. `of`: what the row is about, in words."""
+    return {"actions": [{"text": text, "grave": True}], "of": of}
+
+
+def actions(*texts: str, grave: str = "", of: str = "") -> Cell:
+    """A cell with several buttons, the grave one last; `on_act` gets the row's `id` and the button's text."""
+    found = [{"text": text, "grave": False} for text in texts]
+    return {"actions": [*found, *([{"text": grave, "grave": True}] if grave else [])], "of": of}
 
 
 class Table:
-    """A table of rows that each have an `id`."""
+    """A table of rows that each have an `id`. `on_act`: called with a row's id and the text of its button."""
 
     def __init__(
         self,
@@ -97,7 +126,7 @@ class Table:
         *,
         nothing: str,
         test_id: str = "",
-        on_act: Callable[[str], Any] | None = None,
+        on_act: Callable[[str, str], Any] | None = None,
     ) -> None:
         self._table = ui.table(
             columns=[
@@ -117,7 +146,7 @@ class Table:
         if test_id:
             self._table.props(f'data-testid="{test_id}"')
         if on_act is not None:
-            self._table.on("act", lambda event: on_act(_row_id(event)))
+            self._table.on("act", lambda event: on_act(*_told(event)))
         self._empty = empty(nothing)
 
     def show(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -133,5 +162,6 @@ class Table:
         self._empty.set_visibility(False)
 
 
-def _row_id(event: events.GenericEventArguments) -> str:
-    return str(event.args)
+def _told(event: events.GenericEventArguments) -> tuple[str, str]:
+    row_id, text = event.args
+    return str(row_id), str(text)

@@ -5,7 +5,7 @@ from typing import Final
 _STYLE: Final = """
 :root {
   --ground: #f5f6f8; --box: #ffffff; --line: #e2e5ea; --ink: #1b2330; --soft: #5c6675; --faint: #9aa3b0;
-  --accent: #0f6f80; --accent-soft: #e3f1f3; --hover: #f3f5f8; --top: #ffffff;
+  --edge: #c2c9d2; --accent: #0f6f80; --accent-soft: #e3f1f3; --hover: #f3f5f8; --top: #ffffff;
   --good: #157347; --good-soft: #dcf3e6; --busy: #1d5fbf; --busy-soft: #dfeafb; --wait: #5c6675; --wait-soft: #e9ecf0;
   --warn: #8a5a00; --warn-soft: #fbecc9; --bad: #b3261e; --bad-soft: #fbe0dd; --off: #6b7482; --off-soft: #eceef1;
   --nicegui-default-gap: 0.75rem;
@@ -13,7 +13,7 @@ _STYLE: Final = """
 @media (prefers-color-scheme: dark) {
   :root {
     --ground: #12161d; --box: #1a2029; --line: #2b333f; --ink: #e4e8ee; --soft: #a5aebb; --faint: #6f7a89;
-    --accent: #58c4d4; --accent-soft: #17343b; --hover: #212936; --top: #1a2029;
+    --edge: #4a5464; --accent: #58c4d4; --accent-soft: #17343b; --hover: #212936; --top: #1a2029;
     --good: #6bd49c; --good-soft: #16372a; --busy: #8ab8ff; --busy-soft: #1b3153; --wait: #b0b8c4;
     --wait-soft: #2a323d;
     --warn: #f2c266; --warn-soft: #40310f; --bad: #ff9c93; --bad-soft: #4a1f1d; --off: #97a1af; --off-soft: #262d37;
@@ -72,6 +72,7 @@ a:hover { text-decoration: underline; }
 .grid.two { grid-template-columns: repeat(auto-fit, minmax(min(100%, 430px), 1fr)); }
 .grid.figures { grid-template-columns: repeat(auto-fit, minmax(min(46%, 158px), 1fr)); gap: 10px; }
 .box { background: var(--box); border: 1px solid var(--line); border-radius: 10px; min-width: 0; overflow: hidden; }
+.box:has(.selector-box) { overflow: visible; } /* its offers reach beyond */
 .box.wide { grid-column: 1 / -1; }
 .box-head { display: flex; align-items: center; gap: 8px 10px; padding: 10px 14px 8px; min-height: 28px;
   flex-wrap: wrap; }
@@ -171,6 +172,105 @@ a.figure:hover { border-color: var(--accent); text-decoration: none; }
 .filtered { display: flex; align-items: center; gap: 10px; flex-wrap: wrap; padding: 0 14px 10px; color: var(--soft);
   overflow-wrap: anywhere; }
 
+.badges { display: flex; flex-wrap: wrap; gap: 4px; max-width: 260px; }
+.badge.tag { background: transparent; border: 1px solid var(--line); color: var(--ink); font-weight: 500;
+  border-radius: 6px; max-width: 160px; overflow: hidden; text-overflow: ellipsis; }
+a.chip { color: var(--accent); }
+.row-actions .q-btn { min-height: 0; padding: 0 5px; }
+.row-actions { display: inline-flex; gap: 2px; flex-wrap: nowrap; }
+
+/* selectors */
+.selector-box { position: relative; width: 100%; min-width: 0; }
+.selector-box .caption { color: var(--soft); font-size: 12px; padding: 0 2px 2px; }
+.selector-box .frame { display: flex; align-items: flex-start; gap: 8px; border: 1px solid var(--edge);
+  border-radius: 6px; padding: 8px 10px; background: var(--box); cursor: text; }
+.selector-box .frame:focus-within { border-color: var(--accent); box-shadow: 0 0 0 1px var(--accent); }
+.selector-box .frame.wrong { border-color: var(--bad); box-shadow: 0 0 0 1px var(--bad); }
+.selector-box .sign { color: var(--soft); font-size: 19px; margin-top: 1px; }
+.selector-box textarea { flex: 1 1 auto; min-width: 0; border: 0; outline: 0; resize: none; padding: 1px 0;
+  background: transparent; color: var(--ink); line-height: 20px; height: 22px; overflow-y: auto; font-size: 13px;
+  font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+.selector-box textarea::placeholder { color: var(--soft); opacity: 0.85; }
+.selector-box .clear { border: 0; background: transparent; color: var(--soft); cursor: pointer; padding: 1px;
+  border-radius: 4px; font-size: 16px; line-height: 1; }
+.selector-box .clear:hover { color: var(--ink); }
+.selector-box .offers { position: absolute; z-index: 20; left: 0; right: 0; top: 100%; max-height: 272px;
+  overflow-y: auto; background: var(--box); border: 1px solid var(--line); border-radius: 8px;
+  box-shadow: 0 8px 24px rgba(0, 0, 0, 0.18); padding: 4px; }
+.selector-box .offer { display: flex; gap: 14px; align-items: baseline; padding: 4px 8px; border-radius: 5px;
+  cursor: pointer; }
+.selector-box .offer .mono { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.selector-box .offer .meaning { color: var(--soft); font-size: 12.5px; margin-left: auto; text-align: right; }
+.selector-box .offer:hover { background: var(--hover); }
+.selector-box .offer.active { background: var(--accent-soft); color: var(--accent); }
+.selector-box .told { color: var(--soft); font-size: 12.5px; min-height: 19px; padding: 3px 2px 0;
+  overflow-wrap: anywhere; }
+.selector-box .excerpt { overflow-x: auto; color: var(--ink); line-height: 1.25; padding: 3px 0 2px; }
+.selector-box .excerpt div { white-space: pre; } .selector-box .caret { color: var(--bad); font-weight: 700; }
+.selector-box .problem { color: var(--bad); }
+.selector-box .suggestion { border: 1px solid var(--accent); background: transparent; color: var(--accent);
+  border-radius: 5px; margin-left: 8px; padding: 0 7px; cursor: pointer; font-size: 12.5px; max-width: 100%;
+  font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
+.selector-box .suggestion:hover { background: var(--accent-soft); }
+.search { padding: 12px 14px 0; display: flex; flex-direction: column; gap: 4px; }
+.examples { display: flex; flex-wrap: wrap; gap: 4px 6px; align-items: center; }
+.q-btn.example { border: 1px solid var(--line); color: var(--soft); font-size: 12px; padding: 0 8px; }
+.bulk { display: flex; flex-wrap: wrap; gap: 8px 10px; align-items: center; padding: 0 14px 10px; }
+.bulk .found { font-weight: 600; font-variant-numeric: tabular-nums; }
+.bulk .export { padding: 0 4px; }
+.form .preview { background: var(--ground); border: 1px solid var(--line); border-radius: 8px; padding: 9px 12px; }
+
+/* fleet map */
+.fleet-map { list-style: none; margin: 0; padding: 2px 14px 8px; display: flex; flex-wrap: wrap; gap: 8px; }
+.fleet-map li { min-width: 0; max-width: 100%; display: flex; }
+.tile { display: flex; flex-direction: column; gap: 5px; width: 100%; min-width: 0; color: var(--ink);
+  border: 1px solid var(--line); border-radius: 8px; padding: 8px 10px; box-sizing: border-box; }
+.tile:hover { border-color: var(--accent); text-decoration: none; background: var(--hover); }
+.tile-head { display: flex; gap: 8px; align-items: baseline; }
+.tile-name { font-weight: 600; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; min-width: 0; }
+.tile-total { margin-left: auto; font-variant-numeric: tabular-nums; }
+.tile-told { color: var(--soft); font-size: 12px; }
+.bar { display: flex; height: 12px; border-radius: 3px; overflow: hidden; background: var(--wait-soft); gap: 1px; }
+.piece { flex: 0 0 0; min-width: 3px; }
+.piece.healthy { background: #22a565; }
+.piece.alerting { background: #d33a30; background-image: repeating-linear-gradient(45deg, transparent 0 3px,
+  rgba(255, 255, 255, 0.55) 3px 5px); }
+.piece.flapping { background: #e09b1b; background-image: repeating-linear-gradient(90deg, transparent 0 2px,
+  rgba(0, 0, 0, 0.45) 2px 4px); }
+.piece.offline { background: #8a93a3; background-size: 5px 5px;
+  background-image: radial-gradient(rgba(255, 255, 255, 0.75) 1px, transparent 1.4px); }
+.piece.suspended { background: #4a5260; background-image: repeating-linear-gradient(0deg, transparent 0 2px,
+  rgba(255, 255, 255, 0.35) 2px 3px); }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 16px; padding: 0 14px 12px; color: var(--soft); font-size: 12px; }
+.legend > span { display: inline-flex; align-items: center; gap: 6px; }
+.legend .piece { width: 18px; height: 10px; border-radius: 2px; flex: 0 0 auto; }
+
+/* charts of telemetry, timeline, facts */
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 6px 14px;
+  padding: 0 10px 10px; }
+.charts:empty { display: none; }
+.charted { margin: 0; min-width: 0; }
+.charted figcaption { color: var(--soft); font-size: 12.5px; font-weight: 550; padding: 0 4px; }
+.timeline { list-style: none; margin: 0; padding: 0 14px 4px; }
+.timeline li { display: grid; grid-template-columns: 26px 176px minmax(0, 1fr) minmax(0, max-content); gap: 4px 10px;
+  align-items: baseline; padding: 5px 0; position: relative; }
+.timeline li::before { content: ""; position: absolute; left: 9px; top: 0; bottom: 0; width: 1px;
+  background: var(--line); }
+.timeline .mark { position: relative; font-size: 15px; width: 19px; height: 19px; border-radius: 50%;
+  background: var(--wait-soft); color: var(--wait); align-self: start; margin-top: 1px; }
+.timeline .good .mark { background: var(--good-soft); color: var(--good); }
+.timeline .busy .mark { background: var(--busy-soft); color: var(--busy); }
+.timeline .warn .mark { background: var(--warn-soft); color: var(--warn); }
+.timeline .bad .mark { background: var(--bad-soft); color: var(--bad); }
+.timeline time { color: var(--soft); font-size: 12.5px; font-variant-numeric: tabular-nums; }
+.timeline .said { overflow-wrap: anywhere; }
+.timeline .name { color: var(--faint); overflow: hidden; text-overflow: ellipsis; }
+.more-row { padding: 2px 14px 12px; }
+.fact-group { padding-bottom: 2px; }
+.fact-title { color: var(--soft); font-size: 11.5px; font-weight: 600; letter-spacing: 0.04em; padding: 2px 14px 3px;
+  text-transform: uppercase; }
+.box-head .actions .q-field { min-width: 130px; }
+
 /* waves */
 .waves { display: flex; flex-direction: column; gap: 10px; padding: 4px 14px 14px; }
 .wave { display: grid; grid-template-columns: 76px 92px minmax(60px, 1fr) minmax(0, max-content); gap: 6px 12px;
@@ -183,6 +283,7 @@ a.figure:hover { border-color: var(--accent); text-decoration: none; }
 .form.q-card { background: var(--box); color: var(--ink); width: 560px; max-width: 94vw; border-radius: 12px;
   padding: 18px 20px;
   gap: 10px; align-items: stretch; }
+.form.wide.q-card { width: 860px; }
 .form .form-title { font-size: 17px; font-weight: 650; }
 .form .refusal { color: var(--bad); overflow-wrap: anywhere; }
 .form .side-by-side { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 10px; }
@@ -207,6 +308,10 @@ a.figure:hover { border-color: var(--accent); text-decoration: none; }
   .pending .line { grid-template-columns: 40px minmax(0, 1fr); } .pending .line .actions { grid-column: 2; }
   .answers .answer { grid-template-columns: minmax(92px, max-content) minmax(0, 1fr); }
   .answers .answer .note { grid-column: 1 / -1; }
+  .timeline li { grid-template-columns: 26px minmax(0, 1fr); } .timeline .said, .timeline .name { grid-column: 2; }
+  .tile { padding: 7px 9px; }
+  .selector-box .offer { flex-direction: column; gap: 0; }
+  .selector-box .offer .meaning { margin: 0; text-align: left; }
   .title { font-size: 18px; } .figure .value { font-size: 21px; }
 }
 """

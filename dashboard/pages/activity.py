@@ -46,13 +46,13 @@ def event_row(event: Event, now: datetime) -> dict[str, Any]:
     return {
         "id": event.id,
         "at": format.age(event.at, now),
-        "what": table.link(wording.event(event), href) if (href := _address(event)) else wording.event(event),
+        "what": table.link(wording.event(event), href) if (href := address(event)) else wording.event(event),
         "name": table.mono(event.name),
         "device": device_cell(event.device_id or ""),
     }
 
 
-def _address(event: Event) -> str:
+def address(event: Event) -> str:
     """Give the page of what an event is about; empty where there is none, or the device's column has it."""
     noun = event.name.partition(".")[0]
     if noun == "version":
@@ -65,6 +65,8 @@ def _address(event: Event) -> str:
         "model": f"/models/{event.subject}",
         "command": f"/executions?owner={event.subject}",
         "job": "/jobs",
+        "alert": "/alerts",
+        "group": f"/groups/{event.subject}" if event.name != "group.deleted" else "",
         "incremental_policy": "/incremental",
         "incremental_update": "/incremental",
     }

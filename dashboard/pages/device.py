@@ -14,25 +14,31 @@ from dashboard.components.form import Form
 from dashboard.components.layout import Facts, Notice, Region, grid, heading, section
 from dashboard.components.table import Column, Table
 from dashboard.page import Live, Page
-from dashboard.pages.activity import EVENT_COLUMNS, event_row
+from dashboard.pages.alert_list import ALERT_COLUMNS, alert_row
 from dashboard.pages.commands import CommandBox
+from dashboard.pages.device_facts import fact_groups
+from dashboard.pages.devices import group_address
 from dashboard.pages.executions import EXECUTION_COLUMNS, execution_row
 from dashboard.pages.identity import Acts, IdentityCard, IdentityTables
 from dashboard.pages.incremental import UPDATE_COLUMNS, update_row
+from dashboard.pages.telemetry import Charts, TelemetryBox
+from dashboard.pages.timeline import TimelineBox
 from dashboard.parts import Part, part
-from shoal.client import ApiError, Client
+from shoal.client import Client
+from shoal.schemas.common import Page as PageOf
 from shoal.schemas.devices import (
     Certificate,
     Device,
     DeviceChange,
     DeviceSession,
+    Difference,
     Event,
     Receipt,
     Slot,
-    Telemetry,
 )
 from shoal.schemas.executions import Execution
 from shoal.schemas.incremental import IncrementalUpdate
+from shoal.schemas.telemetry import Alert
 
 _ROWS: Final = 15
 _NAMED: Final = 3  # newest commands whose names are asked for
@@ -45,8 +51,10 @@ class _Data:
     sessions: list[DeviceSession]
     receipts: list[Receipt]
     executions: list[Execution]
-    events: list[Event]
-    telemetry: Telemetry | None
+    differences: list[Difference]
+    events: PageOf[Event]
+    charts: Charts
+    alerts: Part[list[Alert]]
     updates: Part[list[IncrementalUpdate]]
 
 
@@ -54,28 +62,6 @@ def device(page: Page, device_id: str) -> None:
     """Draw the page."""
     view = _View(page, device_id)
     view.live = page.live(view.load, view.show)
-
-
-def _load(client: Client, device_id: str) -> _Data:
-    return _Data(
-        device=client.devices.show(device_id),
-        certificates=client.devices.certificates(device_id).items,
-        sessions=client.devices.sessions(device_id).items,
-        receipts=client.devices.receipts(device_id, limit=_ROWS).items,
-        executions=client.executions.list(device_id=device_id, limit=_ROWS).items,
-        events=client.devices.events(device_id, limit=_ROWS).items,
-        telemetry=_telemetry(client, device_id),
-        updates=part(lambda: client.incremental_updates.list(device_id=device_id, limit=_ROWS).items),
-    )
-
-
-def _telemetry(client: Client, device_id: str) -> Telemetry | None:
-    try:
-        return client.devices.telemetry(device_id)
-    except ApiError as error:
-        if error.code == "telemetry.not_found":
-            return None
-        raise
 
 
 class _View:
@@ -94,7 +80,7 @@ class _View:
             with ui.element("div").classes("content"):
                 self._identity = IdentityCard(acts)
                 with section("Facts", hint="signed by the device", test_id="facts"):
-                    self._facts = Facts()
+                    self._facts = Region("fact-groups")
             with ui.element("div").classes("content"):
                 self._commands = CommandBox(page, device_id, self._refresh)
                 with section("Labels", test_id="labels") as actions:
@@ -103,9 +89,26 @@ class _View:
                     form.button("Edit", self._edit, test_id="edit-labels")
                 with section("Link", test_id="state"):
                     self._state = Facts()
-                with section("Telemetry", hint="unsigned, the latest sample", test_id="telemetry"):
-                    self._telemetry = Facts()
-                    self._telemetry_notice = Notice()
+                with section("Groups", test_id="groups"):
+                    self._groups = Region("chips")
+                with section("Desired and reported", hint="in what they differ", test_id="difference"):
+                    self._differences = Table(
+                        [
+                            Column(name="subject", label="What"),
+                            Column(name="desired", label="Desired"),
+                            Column(name="reported", label="Reported"),
+                            Column(name="because", label="Because", is_long=True),
+                        ],
+                        nothing="None: it is what it shall be.",
+                        test_id="difference-table",
+                    )
+            self._telemetry = TelemetryBox(self._refresh, device_id=device_id)
+            with section("Alerts", hint="newest first", test_id="alerts", wide=True) as actions:
+                self._alerts = Table(_without_device(ALERT_COLUMNS), nothing="No alert was raised on it.")
+                self._alerts_notice = Notice()
+            with actions:
+                ui.link("All its alerts", f"/alerts?state=any&device={device_id}")
+            self._timeline = TimelineBox(page, device_id, self._refresh)
             self._draw_tables()
 
     def _draw_tables(self) -> None:
@@ -141,16 +144,27 @@ class _View:
             self._updates = Table(_without_device(UPDATE_COLUMNS), nothing="This device has not learned by itself yet.")
             self._updates_notice = Notice()
         self._trust = IdentityTables()
-        with section("Events", test_id="events", wide=True):
-            self._events = Table(_without_device(EVENT_COLUMNS), nothing="Nothing has happened to it yet.")
 
     def load(self, client: Client) -> _Data:
-        data = _load(client, self._device_id)
-        owners = [execution.owner_id for execution in data.executions if execution.kind == "command"][:_NAMED]
+        device_id = self._device_id
+        shown = client.devices.show(device_id)
+        executions = client.executions.list(device_id=device_id, limit=_ROWS).items
+        owners = [execution.owner_id for execution in executions if execution.kind == "command"][:_NAMED]
         for command_id in owners:
             if command_id not in self._command_names:  # it never changes
                 self._command_names[command_id] = client.commands.show(command_id).name
-        return data
+        return _Data(
+            device=shown,
+            certificates=client.devices.certificates(device_id).items,
+            sessions=client.devices.sessions(device_id).items,
+            receipts=client.devices.receipts(device_id, limit=_ROWS).items,
+            executions=executions,
+            differences=client.devices.difference(device_id).items,
+            events=self._timeline.load(client),
+            charts=self._telemetry.load(client),
+            alerts=part(lambda: client.alerts.list(device=device_id, limit=_ROWS).items),
+            updates=part(lambda: client.incremental_updates.list(device_id=device_id, limit=_ROWS).items),
+        )
 
     async def _refresh(self) -> None:
         await self.live.refresh()
@@ -158,19 +172,25 @@ class _View:
     def show(self, data: _Data) -> None:
         now, shown = datetime.now(UTC), data.device
         self._labels = shown.labels
-        self._badges.show((shown.state, shown.online), _draw_badges)
+        self._badges.show((shown.state, shown.online, shown.flapping), _draw_badges)
         self._chips.show(shown.labels, _draw_chips)
-        self._facts.show(_facts(shown))
+        self._groups.show(shown.groups, _draw_groups)
+        self._facts.show(fact_groups(shown.facts), _draw_facts)
+        self._differences.show([difference_row(one) for one in data.differences])
         self._state.show(_state(shown, now))
         self._identity.show(shown, data.certificates, now)
         self._commands.show(data.executions, self._command_names, shown.state, now)
         self._trust.show(data.certificates, data.sessions, now)
-        self._telemetry.show([] if data.telemetry is None else _sample(data.telemetry, now))
-        self._telemetry_notice.show("" if data.telemetry else "This device has not sent a sample yet.")
+        self._telemetry.show(data.charts)
+        self._alerts_notice.show(data.alerts.refusal)
+        if data.alerts.value is None:
+            self._alerts.hide()
+        else:
+            self._alerts.show([alert_row(alert, now) for alert in data.alerts.value])
         self._slots.show([_slot_row(slot) for slot in shown.slots])
         self._executions.show([execution_row(execution, now) for execution in data.executions])
         self._receipts.show([_receipt_row(receipt, now) for receipt in data.receipts])
-        self._events.show([event_row(event, now) for event in data.events])
+        self._timeline.show(data.events)
         self._updates_notice.show(data.updates.refusal)
         if data.updates.value is None:
             self._updates.hide()
@@ -202,10 +222,12 @@ def _without_device(columns: Sequence[Column]) -> list[Column]:
     return [column for column in columns if column.name != "device"]
 
 
-def _draw_badges(shown: tuple[str, bool]) -> None:
-    state, is_online = shown
+def _draw_badges(shown: tuple[str, bool, bool]) -> None:
+    state, is_online, is_flapping = shown
     badge(state, test_id="device-state")
     badge("online" if is_online else "offline", test_id="device-presence")
+    if is_flapping:
+        badge("flapping", test_id="device-flapping").tooltip("It comes and goes too often.")
 
 
 def _draw_chips(labels: dict[str, str]) -> None:
@@ -215,28 +237,31 @@ def _draw_chips(labels: dict[str, str]) -> None:
         ui.label(f"{name} = {value}").classes("chip")
 
 
-def _facts(shown: Device) -> list[tuple[str, Any]]:
-    facts = shown.facts
-    offered = facts.get("runtimes")
-    versions = sorted(offered.items()) if isinstance(offered, dict) else []
-    return [
-        ("Host name", facts.get("hostname")),
-        ("Machine", facts.get("machine")),
-        ("System", facts.get("system")),
-        ("CPU", facts.get("cpu_model")),
-        ("Cores", facts.get("cpu_cores")),
-        ("Memory", _bytes(facts.get("memory_bytes"))),
-        ("Free disk", _bytes(facts.get("disk_free_bytes"))),
-        ("Runtimes", ", ".join(f"{wording.runtime(name)} {version}" for name, version in versions)),
-        ("Can train", "" if facts.get("can_train") is None else "yes" if facts["can_train"] else "no"),
-        ("Inference", facts.get("inference_url")),
-        ("Python", facts.get("python")),
-        ("Time zone", facts.get("time_zone")),
-    ]
+def _draw_groups(names: list[str]) -> None:
+    if not names:
+        ui.label("It is in no group.").classes("words")
+    for name in names:
+        ui.link(name, group_address(name)).classes("chip")
 
 
-def _bytes(amount: object) -> str:
-    return format.size(amount) if isinstance(amount, int) else ""
+def _draw_facts(groups: list[tuple[str, list[tuple[str, Any]]]]) -> None:
+    if not groups:
+        ui.label("It has not told any yet.").classes("words")
+    for title, facts in groups:
+        with ui.element("section").classes("fact-group"):
+            ui.label(title).classes("fact-title").props('role="heading" aria-level="3"')
+            Facts().show(facts)
+
+
+def difference_row(one: Difference) -> dict[str, Any]:
+    """Give a difference as a row."""
+    return {
+        "id": one.subject,
+        "subject": one.subject,
+        "desired": one.desired or "nothing",
+        "reported": one.reported or "nothing",
+        "because": one.because,
+    }
 
 
 def _state(shown: Device, now: datetime) -> list[tuple[str, Any]]:
@@ -249,23 +274,6 @@ def _state(shown: Device, now: datetime) -> list[tuple[str, Any]]:
         ("Reported", f"version {reported[1]} of epoch {reported[0]}: {wording.following(desired, reported)}"),
         ("Agent", shown.agent_version),
     ]
-
-
-def _sample(telemetry: Telemetry, now: datetime) -> list[tuple[str, Any]]:
-    body = telemetry.body
-    facts: list[tuple[str, Any]] = [
-        ("Taken", format.age(telemetry.received_at, now)),
-        ("CPU in use", format.ratio(body["cpu_ratio"]) if body.get("cpu_ratio") is not None else ""),
-        ("Memory free", _bytes(body.get("memory_available_bytes"))),
-        ("Agent's memory", _bytes(body.get("agent_rss_bytes"))),
-    ]
-    for served in body.get("models") or []:
-        words = f"{format.count(served.get('requests'))} requests, {format.count(served.get('failures'))} failed"
-        if served.get("latency_p50_ms") is not None:
-            p50, p95 = (format.milliseconds(served.get(f"latency_{name}_ms")) for name in ("p50", "p95"))
-            words = f"{words}, median {p50}, 95% below {p95}"
-        facts.append((f"{served.get('model')}/{served.get('version')}", words))
-    return facts
 
 
 def _slot_row(slot: Slot) -> dict[str, Any]:

@@ -139,7 +139,7 @@ class _List:
         self._made.close()
         self._made_content.clear()
 
-    def _ask_to_revoke(self, token_id: str) -> None:
+    def _ask_to_revoke(self, token_id: str, _text: str) -> None:
         async def revoke() -> None:
             await self._page.act(lambda client: client.enrollment_tokens.revoke(token_id), _tell_revoked)
             await self._refresh()

@@ -13,7 +13,7 @@ from dashboard.components.pager import Pager
 from dashboard.components.table import Column, Table
 from dashboard.page import Page
 from dashboard.pages.activity import device_cell
-from dashboard.pages.commands import COMMAND_COLUMNS, CommandForm, command_row
+from dashboard.pages.commands import COMMAND_COLUMNS, CommandForm, command_row, log_path
 from shoal.client import Client
 from shoal.schemas.common import Page as PageOf
 from shoal.schemas.executions import Command, Execution
@@ -168,7 +168,7 @@ class _View:
         ui.notify("The command is given.")
         self._tabs.value = "commands"
 
-    def _ask_to_cancel(self, execution_id: str) -> None:
+    def _ask_to_cancel(self, execution_id: str, _text: str) -> None:
         async def cancel() -> None:
             await self._page.act(lambda client: client.executions.cancel(execution_id), _tell_canceled)
             await self._refresh()
@@ -177,7 +177,7 @@ class _View:
         with self._dialogs:
             form.confirm(question, "Cancel it", cancel).open()
 
-    def _ask_to_cancel_command(self, command_id: str) -> None:
+    def _ask_to_cancel_command(self, command_id: str, _text: str) -> None:
         async def cancel() -> None:
             await self._page.act(lambda client: client.commands.cancel(command_id), _tell_canceled)
             await self._refresh()
@@ -188,6 +188,8 @@ class _View:
 
 
 def _cancelable(row: dict[str, Any], execution: Execution) -> dict[str, Any]:
+    if log := log_path(execution):
+        return {**row, "cancel": table.link("Log", log)}
     return {**row, "cancel": table.action("Cancel") if execution.finished_at is None else " "}
 
 

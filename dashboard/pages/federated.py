@@ -9,11 +9,12 @@ from dashboard import format
 from dashboard.components import chart, form, table
 from dashboard.components.badge import badge
 from dashboard.components.chart import Chart
-from dashboard.components.form import Form, SelectorInput
+from dashboard.components.form import Form
 from dashboard.components.layout import Anchor, Facts, Figure, Notice, Region, grid, heading, section
 from dashboard.components.pager import Pager
 from dashboard.components.table import Column, Table
 from dashboard.page import Live, Page
+from dashboard.pages.selector_input import SelectorInput
 from dashboard.pages.version_input import VersionInput
 from dashboard.wording import Unreadable
 from shoal.client import Client
@@ -79,7 +80,7 @@ class _RunForm:
         self._form = Form("New federated run", "Start the run", self._send, test_id="run-form")
         with self._form.fields():
             self._version = VersionInput(page, page.query, only_with_variants=False)
-            self._selector = SelectorInput()
+            self._selector = SelectorInput(page)
             with ui.element("div").classes("side-by-side"):
                 self._local = ui.input("Data set on the devices").props('outlined dense data-testid="local-dataset"')
                 self._evaluation = form.select("Data set for evaluation", {})

@@ -9,11 +9,12 @@ from nicegui import ui
 from dashboard import format, wording
 from dashboard.components import form, table
 from dashboard.components.badge import badge
-from dashboard.components.form import Form, SelectorInput
+from dashboard.components.form import Form
 from dashboard.components.layout import Anchor, Facts, Figure, Notice, Region, grid, heading, section
 from dashboard.components.pager import Pager
 from dashboard.components.table import Column, Table
 from dashboard.page import Live, Page
+from dashboard.pages.selector_input import SelectorInput
 from dashboard.pages.version_input import VersionInput
 from shoal.client import Client
 from shoal.schemas.common import Page as PageOf
@@ -83,7 +84,7 @@ class _RolloutForm:
         self._form = Form("New rollout", "Start the rollout", self._send, test_id="rollout-form")
         with self._form.fields():
             self._version = VersionInput(page, page.query, only_with_variants=True)
-            self._selector = SelectorInput()
+            self._selector = SelectorInput(page)
             self._waves = ui.input("Waves", value="1, 100%").props('outlined dense data-testid="waves"')
             words = "Counts or shares of all devices, in order; whoever is left moves in the last wave."
             ui.label(words).classes("hint")

@@ -3,7 +3,6 @@
 from scenarios.digits import plan, report
 from scenarios.digits.controls import Controls
 from scenarios.digits.report import require
-from shoal.schemas.common import Selector
 from shoal.schemas.federated import FederatedRun, FederatedRunRequest, TrainingSettings
 
 
@@ -13,7 +12,7 @@ def learn_together(controls: Controls) -> None:
         FederatedRunRequest(
             model=plan.MODEL,
             version=1,
-            selector=Selector(all=True),
+            selector="all",
             rounds=plan.ROUNDS,
             evaluation_dataset=plan.HELD_OUT,
             training=TrainingSettings(

@@ -10,7 +10,6 @@ from scenarios.digits.controls import Controls
 from scenarios.digits.report import require
 from scenarios.digits.serving import Device
 from scenarios.errors import StepFailed
-from shoal.schemas.common import Selector
 from shoal.schemas.devices import Device as DeviceBody
 from shoal.schemas.incremental import IncrementalUpdate, LearningSettings, PolicyRequest
 from shoal.training.dataset import write_shard
@@ -22,7 +21,7 @@ def learn_alone(controls: Controls) -> None:
     controls.client.incremental_policies.create(
         PolicyRequest(
             model=plan.MODEL,
-            selector=Selector(device_ids=[device.id]),
+            selector=f"id == {device.id}",
             replay_dataset=plan.REPLAY,
             retention_dataset=plan.HELD_OUT,
             learning=LearningSettings(dataset=plan.LOCAL_DATASET, new_samples=plan.NEW_SAMPLES, steps=plan.STEPS),

@@ -7,7 +7,6 @@ from scenarios.digits.controls import Controls
 from scenarios.digits.data import CLASSES, Samples
 from scenarios.digits.report import require
 from shoal.schemas.artifacts import DatasetRequest, DatasetRole, ModelRequest, Variant, VersionRequest
-from shoal.schemas.common import Selector
 from shoal.schemas.jobs import CompressionRequest, RecipeRequest
 from shoal.schemas.rollouts import Rollout, RolloutRequest
 from shoal.wire.tensors import encode_tensors
@@ -75,9 +74,7 @@ def compress(controls: Controls, version: int) -> None:
 
 def roll_out(controls: Controls, version: int) -> None:
     """Move all devices to a version, and count the receipts that prove it."""
-    rollout = controls.client.rollouts.create(
-        RolloutRequest(model=plan.MODEL, version=version, selector=Selector(all=True))
-    )
+    rollout = controls.client.rollouts.create(RolloutRequest(model=plan.MODEL, version=version, selector="all"))
 
     def look() -> tuple[float, str, Rollout | None]:
         now = controls.client.rollouts.show(rollout.id)

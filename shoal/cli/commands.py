@@ -18,6 +18,7 @@ from shoal.cli.options import (
     ToAll,
     ToDevices,
     ToLabels,
+    ToSelector,
     Watch,
     parse_selector,
 )
@@ -72,14 +73,21 @@ class _Progress:
 
 @app.command()
 def send(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="ping, or restart-agent.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="ping, restart-agent, collect-logs, benchmark or forget-data.")
+    ],
     to_all: ToAll = False,
     devices: ToDevices = None,
     labels: ToLabels = None,
+    selector: ToSelector = None,
     priority: Annotated[str, typer.Option("--priority", help="low, normal or high.")] = "high",
     expires_in_s: Annotated[
         int, typer.Option("--expires-in-s", min=10, help="Devices that do not come until then are not asked.")
     ] = 86_400,
+    log_bytes: Annotated[
+        int | None, typer.Option("--log-bytes", help="Of collect-logs: at most so much of the log's end; 1 MiB.")
+    ] = None,
+    is_agreed: Annotated[bool, typer.Option("--yes", help="Do not ask before forget-data.")] = False,
     watch: Watch = False,
     as_json: Json = False,
 ) -> None:
@@ -87,11 +95,18 @@ def send(
     request = CommandRequest.model_validate(
         {
             "name": name.replace("-", "_"),
-            "selector": parse_selector(to_all, devices, labels),
+            "selector": parse_selector(to_all, devices, labels, selector),
             "priority": priority,
             "expires_in_s": expires_in_s,
+            "log_bytes": log_bytes,
         }
     )
+    if request.name == "forget_data" and not is_agreed:
+        question = (
+            f"Delete what the devices of `{request.selector}` learn from: their local data sets, what they learned and "
+            "did not send, and telemetry that waits? Nobody can bring it back."
+        )
+        typer.confirm(question, abort=True, err=True)
     with connect() as client:
         _follow(client, client.commands.create(request), is_watched=watch, as_json=as_json)
 
@@ -161,4 +176,23 @@ def _answer(result: dict[str, Any]) -> str:
     uptime_s = result.get("uptime_s")
     if not isinstance(uptime_s, int | float):
         return ""
-    return f"agent {result.get('agent_version')}, up {figures.duration(uptime_s)}"
+    said = [f"agent {result.get('agent_version')}, up {figures.duration(uptime_s)}"]
+    log, measured, forgotten = (result.get(name) for name in ("log", "measured", "forgotten"))
+    if isinstance(log, dict):
+        said.append(f"sent {figures.size(log.get('size_bytes', 0))} of its log: `shoal executions log ID`")
+    if isinstance(measured, dict):
+        said += [_rate(name, rate) for name, rate in measured.items() if isinstance(rate, int | float)]
+    if isinstance(forgotten, dict):
+        said += [f"deleted {figures.size(size)} of {kind}" for kind, size in forgotten.items()]
+    return ", ".join(said)
+
+
+def _rate(name: str, rate: float) -> str:
+    """Say what a device measured of itself.
+
+    >>> _rate("fp32_macs_per_s", 1.25e10), _rate("memory_bytes_per_s", 2**30)
+    ('fp32 12.5 GMAC/s', 'memory 1.0 GiB/s')
+    """
+    if name.endswith("_macs_per_s"):
+        return f"{name.removesuffix('_macs_per_s')} {rate / 1e9:.3g} GMAC/s"
+    return f"{name.removesuffix('_bytes_per_s').replace('_', ' ')} {figures.size(rate)}/s"

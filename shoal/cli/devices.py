@@ -1,16 +1,20 @@
 """`shoal devices`, and `shoal fleet`: what is enrolled, what it runs, what it proved."""
 
-from typing import Annotated, Final
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Final, Literal
 
 import typer
 
 from shoal.cli import figures, identity
+from shoal.cli.files import write_whole
 from shoal.cli.identity import DeviceId
 from shoal.cli.observe import EVENT_COLUMNS
-from shoal.cli.options import Cursor, Every, Json, Limit, Paging, parse_labels
+from shoal.cli.options import Cursor, Every, Json, Limit, Paging, ToLabels, ToSelector, both, label_terms
 from shoal.cli.output import Column, Part, show_item, show_page
 from shoal.cli.session import connect
-from shoal.schemas.devices import Device, Receipt, Slot
+from shoal.schemas.devices import Device, Difference, Receipt, Slot
 
 app = typer.Typer(no_args_is_help=True, help="The enrolled machines.")
 
@@ -42,29 +46,53 @@ _RECEIPTS: Final = (
     Column[Receipt](title="Accepted", of=lambda receipt: receipt.accepted_at),
 )
 
+_DIFFERENCES: Final = (
+    Column[Difference](title="About", of=lambda one: one.subject),
+    Column[Difference](title="Desired", of=lambda one: one.desired or "nothing", is_long=True),
+    Column[Difference](title="Reported", of=lambda one: one.reported or "nothing", is_long=True),
+    Column[Difference](title="Because", of=lambda one: one.because, is_long=True),
+)
+
 
 @app.command("list")
 def list_devices(
     q: Annotated[str, typer.Option("--find", help="Part of an id or a host name.")] = "",
+    selector: ToSelector = None,
     state: Annotated[str | None, typer.Option("--state", help="Only devices in this state.")] = None,
     online: Annotated[bool | None, typer.Option("--online/--offline", help="Only those.")] = None,
-    label: Annotated[list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="May be repeated.")] = None,
+    label: ToLabels = None,
     every: Every = False,
     limit: Limit = 50,
     cursor: Cursor = None,
     as_json: Json = False,
 ) -> None:
     """List devices."""
-    labels = [f"{name}:{value}" for name, value in parse_labels(label).items()]
+    chosen = _compose(selector, state, online, label)
     with connect() as client:
         page = Paging(every, limit, cursor).read(
-            lambda limit, cursor: client.devices.list(
-                q=q, state=state, online=online, labels=labels, limit=limit, cursor=cursor
-            )
+            lambda limit, cursor: client.devices.list(q=q, selector=chosen, limit=limit, cursor=cursor)
         )
-    is_filtered = bool(q or state or labels) or online is not None
     none = "No devices yet: make an enrolment token with `shoal enrollment-tokens create`."
+    is_filtered = bool(q) or chosen != "all"
     show_page(page, _COLUMNS, empty="No device is like that." if is_filtered else none, as_json=as_json)
+
+
+@app.command("export")
+def export_devices(
+    file: Annotated[Path | None, typer.Option("--file", help="Where to; without it, standard output.")] = None,
+    format: Annotated[Literal["csv", "json"], typer.Option("--format")] = "csv",
+    selector: ToSelector = None,
+    label: ToLabels = None,
+) -> None:
+    """Write all devices, or those that a selector means, as CSV or JSON."""
+    with connect() as client:
+        pieces = client.devices.export(format, both(selector, label_terms(label)))
+        if file is None:
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
+            sys.stdout.flush()
+        else:
+            write_whole(file, pieces)
 
 
 @app.command()
@@ -133,6 +161,21 @@ def events(
             lambda limit, cursor: client.devices.events(device, limit=limit, cursor=cursor)
         )
     show_page(page, EVENT_COLUMNS, empty="Nothing has happened to it yet.", as_json=as_json)
+
+
+@app.command()
+def difference(device: DeviceId, as_json: Json = False) -> None:
+    """List in what a device is not what it shall be, and why."""
+    with connect() as client:
+        found = client.devices.difference(device)
+    show_page(found, _DIFFERENCES, empty="None: the device is what it shall be.", as_json=as_json)
+
+
+def _compose(selector: str | None, state: str | None, online: bool | None, labels: list[str] | None) -> str:
+    terms = [] if state is None else [f"state == {json.dumps(state)}"]
+    if online is not None:
+        terms.append("online" if online else "not online")
+    return both(selector, terms + label_terms(labels))
 
 
 def _served(slot: Slot) -> str:

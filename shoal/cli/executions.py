@@ -1,11 +1,15 @@
 """`shoal executions`: one device's share of something that the controller wants."""
 
+import codecs
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from shoal.cli import figures
+from shoal.cli.files import write_whole
 from shoal.cli.options import Cursor, Every, Json, Limit, Paging
 from shoal.cli.output import Column, show_item, show_page
 from shoal.cli.session import connect
@@ -72,6 +76,26 @@ def show(execution: ExecutionId, as_json: Json = False) -> None:
     with connect() as client:
         found = client.executions.show(execution)
     show_item(found, _facts(found), as_json=as_json)
+
+
+@app.command()
+def log(
+    execution: ExecutionId,
+    output: Annotated[Path | None, typer.Option("--output", help="Where to; without it, standard output.")] = None,
+) -> None:
+    """Read the log that a device sent for `shoal commands send collect-logs`."""
+    with connect() as client:
+        pieces = client.executions.log(execution)
+        if output is not None:
+            write_whole(output, pieces)
+        elif sys.stdout.isatty():
+            decoder = codecs.getincrementaldecoder("utf-8")("replace")
+            for piece in pieces:
+                sys.stdout.write(figures.printable(decoder.decode(piece)))
+        else:
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
+        sys.stdout.flush()
 
 
 @app.command()

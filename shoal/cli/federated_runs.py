@@ -15,6 +15,7 @@ from shoal.cli.options import (
     ToAll,
     ToDevices,
     ToLabels,
+    ToSelector,
     Watch,
     parse_selector,
 )
@@ -62,6 +63,7 @@ def create(
     to_all: ToAll = False,
     devices: ToDevices = None,
     labels: ToLabels = None,
+    selector: ToSelector = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1)] = 10,
     local_epochs: Annotated[int, typer.Option("--local-epochs", min=1)] = _DEFAULTS.local_epochs,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = _DEFAULTS.batch_size,
@@ -77,7 +79,7 @@ def create(
     request = FederatedRunRequest(
         model=model,
         version=version,
-        selector=parse_selector(to_all, devices, labels),
+        selector=parse_selector(to_all, devices, labels, selector),
         rounds=rounds,
         evaluation_dataset=evaluation,
         training=TrainingSettings(

@@ -30,7 +30,16 @@ def text(value: Any, now: datetime | None = None) -> str:
         return ", ".join(f"{text(name)}={text(said)}" for name, said in sorted(value.items()))
     if isinstance(value, list | tuple):
         return ("\n" if any(isinstance(one, dict) for one in value) else ", ").join(text(one) for one in value)
-    return _UNPRINTABLE.sub("?", str(value))
+    return printable(str(value))
+
+
+def printable(said: str) -> str:
+    """Give a text that cannot steer the terminal.
+
+    >>> printable("a\\x1b[2Jb\\n")
+    'a?[2Jb\\n'
+    """
+    return _UNPRINTABLE.sub("?", said)
 
 
 def age(at: datetime, now: datetime) -> str:
@@ -81,15 +90,13 @@ def percent(ratio: float | None) -> str:
     return ABSENT if ratio is None else f"{100 * ratio:.1f} %"
 
 
-def selector(selected: Any) -> str:
+def selector(text: str) -> str:
     """Say which devices a selector means.
 
-    >>> selector({"all": True}), selector({"device_ids": ["d-a"], "labels": {}}), selector({"labels": {"site": "lyon"}})
-    ('all devices', 'd-a', 'site=lyon')
+    >>> selector("all"), selector("online")
+    ('all devices', 'online')
     """
-    if selected.get("all"):
-        return "all devices"
-    return text(selected.get("device_ids") or selected.get("labels"))
+    return "all devices" if text == "all" else text
 
 
 def moment(said: object) -> datetime | None:

@@ -1,7 +1,8 @@
-"""Local files that commands upload or send: arrays without pickle, uploads as they are."""
+"""Local files that commands upload, send or write: arrays without pickle, uploads as they are."""
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,6 +55,17 @@ def upload_dataset(client: Client, path: Path) -> str:
     except Exception as error:  # a damaged archive raises whatever zipfile, zlib and NumPy have
         raise CliError("dataset.unreadable", f"{path} holds no arrays x and y ({error}).") from error
     return client.artifacts.create(data).sha256
+
+
+def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file that has its name only once it is whole."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.writelines(pieces)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_request(path: Path, input_name: str) -> InferRequest:

@@ -5,7 +5,18 @@ from typing import Annotated, Any, Final
 import typer
 
 from shoal.cli import figures
-from shoal.cli.options import Cursor, Every, Json, Limit, Paging, ToAll, ToDevices, ToLabels, parse_selector
+from shoal.cli.options import (
+    Cursor,
+    Every,
+    Json,
+    Limit,
+    Paging,
+    ToAll,
+    ToDevices,
+    ToLabels,
+    ToSelector,
+    parse_selector,
+)
 from shoal.cli.output import Column, show_item, show_page
 from shoal.cli.session import connect
 from shoal.schemas.incremental import LearningSettings, MonitorSettings, Policy, PolicyRequest
@@ -35,6 +46,7 @@ def create(
     to_all: ToAll = False,
     devices: ToDevices = None,
     labels: ToLabels = None,
+    selector: ToSelector = None,
     threshold: Annotated[float, typer.Option("--threshold", help="PSI from which it is drift.")] = _MONITOR.threshold,
     reference_samples: Annotated[int, typer.Option("--reference-samples")] = _MONITOR.reference_samples,
     window: Annotated[int, typer.Option("--window", help="Samples that are compared.")] = _MONITOR.window,
@@ -55,7 +67,7 @@ def create(
     """Make devices watch a model for drift, and learn when they notice it."""
     request = PolicyRequest(
         model=model,
-        selector=parse_selector(to_all, devices, labels),
+        selector=parse_selector(to_all, devices, labels, selector),
         replay_dataset=replay,
         retention_dataset=retention,
         monitor=MonitorSettings(reference_samples=reference_samples, window=window, bins=bins, threshold=threshold),

@@ -17,14 +17,17 @@ from shoal.cli import (
     executions,
     federated_runs,
     fleet,
+    groups,
     incremental_policies,
     incremental_updates,
     inference,
     jobs,
+    labels,
     models,
     observe,
     output,
     rollouts,
+    simulate,
     tokens,
     up,
     variants,
@@ -50,11 +53,14 @@ _OFFICE: Final = "The controller"
 
 app.command("up", rich_help_panel=_SYSTEM)(up.up)
 app.command("demo", rich_help_panel=_SYSTEM, context_settings={"allow_interspersed_args": False})(demo.sail)
+app.command("simulate", rich_help_panel=_SYSTEM)(simulate.simulate)
 app.command("login", rich_help_panel=_SYSTEM)(tokens.login)
 app.command("logout", rich_help_panel=_SYSTEM)(tokens.logout)
 app.command("fleet", rich_help_panel=_FLEET)(fleet.show_fleet)
 for _name, _noun, _panel in (
     ("devices", devices.app, _FLEET),
+    ("groups", groups.app, _FLEET),
+    ("labels", labels.app, _FLEET),
     ("enrollment-tokens", enrollment_tokens.app, _FLEET),
     ("datasets", datasets.app, _REGISTRY),
     ("models", models.app, _REGISTRY),

@@ -1,12 +1,13 @@
 """Options that several commands share, and how what is typed becomes a request's part."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, TypeVar
 
 import typer
 
-from shoal.schemas.common import Page, Selector
+from shoal.schemas.common import Page
 from shoal.schemas.rollouts import WaveRequest
 
 Item = TypeVar("Item")
@@ -22,6 +23,9 @@ ToAll = Annotated[bool, typer.Option("--all", help="All devices.")]
 ToDevices = Annotated[list[str] | None, typer.Option("--device", metavar="ID", help="This device; may be repeated.")]
 ToLabels = Annotated[
     list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="Devices with this label; may be repeated.")
+]
+ToSelector = Annotated[
+    str | None, typer.Option("--selector", metavar="TEXT", help="Such as 'facts.memory_bytes >= 2GiB and online'.")
 ]
 
 
@@ -65,18 +69,43 @@ def parse_labels(said: Sequence[str] | None) -> dict[str, str]:
     return labels
 
 
-def parse_selector(is_all: bool, device_ids: Sequence[str] | None, labels: Sequence[str] | None) -> Selector:
-    """Read which devices are meant.
+def parse_selector(
+    is_all: bool, device_ids: Sequence[str] | None, labels: Sequence[str] | None, selector: str | None
+) -> str:
+    """Give the selector of the devices that are meant; what is given together must hold together.
 
-    >>> parse_selector(False, None, ["site=lyon"]).labels
-    {'site': 'lyon'}
+    >>> parse_selector(False, None, ["site=lyon"], "online")
+    '(online) and labels["site"] == "lyon"'
 
     Raises:
-        typer.BadParameter: Not exactly one of the three kinds is given.
+        typer.BadParameter: Nothing is given, or `--all` and something else.
     """
-    if [is_all, bool(device_ids), bool(labels)].count(True) != 1:
-        raise typer.BadParameter("Say which devices: either --all, or --device ID, or --label NAME=VALUE.")
-    return Selector(all=is_all, device_ids=list(device_ids or ()), labels=parse_labels(labels))
+    terms = [f"id in ({', '.join(map(json.dumps, device_ids))})"] if device_ids else []
+    terms += label_terms(labels)
+    if is_all == bool(terms or selector):
+        raise typer.BadParameter(
+            "Say which devices: either --all, or --device ID, --label NAME=VALUE, --selector TEXT or several of them."
+        )
+    return both(selector, terms)
+
+
+def both(selector: str | None, terms: Sequence[str]) -> str:
+    """Give the selector that means what all of these mean.
+
+    >>> both("online or flapping", ["state == active"]), both(None, []), both("online", [])
+    ('(online or flapping) and state == active', 'all', 'online')
+    """
+    first = [f"({selector})" if terms else selector] if selector else []
+    return " and ".join([*first, *terms]) or "all"
+
+
+def label_terms(labels: Sequence[str] | None) -> list[str]:
+    """Give the comparisons that `--label NAME=VALUE` means.
+
+    >>> label_terms(["site=lyon"])
+    ['labels["site"] == "lyon"']
+    """
+    return [f"labels[{json.dumps(name)}] == {json.dumps(value)}" for name, value in parse_labels(labels).items()]
 
 
 def parse_waves(said: Sequence[str] | None) -> list[WaveRequest] | None:

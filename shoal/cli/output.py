@@ -155,7 +155,10 @@ def say(sentence: str) -> None:
 
 
 def fail(error: Exception) -> int:
-    """Say in one sentence on standard error why a command ends; gives the exit code."""
+    """Say in a sentence on standard error why a command ends, and show the place in a selector; gives the exit code."""
+    if isinstance(error, ApiError) and any("column" in one for one in error.errors):
+        sys.stderr.write(f"{error} [{error.code}]\n")
+        return USAGE
     say(sentence(error))
     return USAGE if isinstance(error, ValidationError) else FAILED
 

@@ -16,6 +16,7 @@ from shoal.cli.options import (
     ToAll,
     ToDevices,
     ToLabels,
+    ToSelector,
     Watch,
     parse_selector,
     parse_waves,
@@ -68,6 +69,7 @@ def create(
     to_all: ToAll = False,
     devices: ToDevices = None,
     labels: ToLabels = None,
+    selector: ToSelector = None,
     wave: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,7 +87,7 @@ def create(
     named = {
         "model": model,
         "version": version,
-        "selector": parse_selector(to_all, devices, labels),
+        "selector": parse_selector(to_all, devices, labels, selector),
         "error_ratio_limit": error_limit,
         "accuracy_drop_limit": accuracy_drop_limit,
     }

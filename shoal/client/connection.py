@@ -25,7 +25,8 @@ class ApiError(Exception):
         status: The HTTP status.
         code: Stable and dotted: `rollout.no_variants`; `http.<status>` where the answer was no problem body.
         request_id: What the controller's log knows the request by.
-        errors: The fields that are wrong, each `{field, code, message}`.
+        errors: The fields that are wrong, each `{field, code, message}`; of a selector also `column`, `length` and
+            `suggestion`.
     """
 
     def __init__(self, status: int, code: str, message: str, request_id: str, errors: list[dict[str, Any]]) -> None:
@@ -67,6 +68,21 @@ class Connection:
         """Read something that is no JSON; see `get`."""
         return self._read(path, None).text
 
+    def stream(self, path: str, query: Mapping[str, Any]) -> Iterator[bytes]:
+        """Read something large, piece by piece.
+
+        Raises:
+            ApiError, Unreachable: When the first piece is wanted, or where the answer breaks off.
+        """
+        try:
+            with self._http.stream("GET", path, params=_wanted(query)) as response:
+                if response.is_error:
+                    response.read()
+                    raise _problem(response)
+                yield from response.iter_bytes()
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
     def page(
         self, path: str, item: type[Item], query: Mapping[str, Any] | None = None, *, limit: int, cursor: str | None
     ) -> Page[Item]:
@@ -105,7 +121,6 @@ class Connection:
         self._once("DELETE", path)
 
     def _read(self, path: str, query: Mapping[str, Any] | None) -> httpx.Response:
-        wanted = {name: value for name, value in (query or {}).items() if value not in (None, "", [])}
         for attempt in Retrying(
             retry=retry_if_exception_type(Unreachable),
             stop=stop_after_attempt(_ATTEMPTS),
@@ -113,18 +128,24 @@ class Connection:
             reraise=True,
         ):
             with attempt:
-                return self._once("GET", path, params=wanted)
+                return self._once("GET", path, params=_wanted(query or {}))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _once(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **arguments)
         except httpx.TransportError as error:
-            message = f"The controller at {self.url} does not answer ({error}): is it running?"
-            raise Unreachable(message) from error
+            raise self._unreachable(error) from error
         if response.is_error:
             raise _problem(response)
         return response
+
+    def _unreachable(self, error: httpx.TransportError) -> Unreachable:
+        return Unreachable(f"The controller at {self.url} does not answer ({error}): is it running?")
+
+
+def _wanted(query: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in query.items() if value not in (None, "", [])}
 
 
 def _parse(response: httpx.Response, answer: type[Body]) -> Body:

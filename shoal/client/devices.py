@@ -1,6 +1,7 @@
 """Devices, their certificates and sessions, fleet counts, receipts, enrolment tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from typing import Literal
 
 from shoal.client.connection import Connection
 from shoal.schemas.common import Page
@@ -9,14 +10,15 @@ from shoal.schemas.devices import (
     Device,
     DeviceChange,
     DeviceSession,
+    Difference,
     EnrollmentToken,
     EnrollmentTokenRequest,
     Event,
+    FleetMap,
     FleetSummary,
     NewEnrollmentToken,
     Receipt,
     StateChange,
-    Telemetry,
 )
 
 
@@ -30,24 +32,23 @@ class Devices:
         """Count the fleet."""
         return self._connection.get("/fleet", FleetSummary)
 
-    def list(
-        self,
-        *,
-        q: str = "",
-        state: str | None = None,
-        online: bool | None = None,
-        labels: Sequence[str] = (),
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> Page[Device]:
+    def fleet_map(self, label: str | None = None) -> FleetMap:
+        """Give the health of the fleet by a label's values."""
+        return self._connection.get("/fleet/map", FleetMap, {"label": label})
+
+    def list(self, *, q: str = "", selector: str = "", limit: int = 50, cursor: str | None = None) -> Page[Device]:
         """Give a page of devices by id, with the total.
 
         Args:
             q: Part of an id or a host name.
-            labels: `key:value`, all of which must be equal.
+            selector: Which devices; empty for all.
         """
-        query = {"q": q, "state": state, "online": online, "label": list(labels)}
+        query = {"q": q, "selector": selector}
         return self._connection.page("/devices", Device, query, limit=limit, cursor=cursor)
+
+    def export(self, format: Literal["csv", "json"], selector: str = "") -> Iterator[bytes]:
+        """Give all devices that a selector means as a file, piece by piece."""
+        return self._connection.stream("/devices/export", {"format": format, "selector": selector})
 
     def show(self, device_id: str) -> Device:
         """Show a device."""
@@ -89,13 +90,17 @@ class Devices:
         """Give a page of a device's receipts, newest first."""
         return self._connection.page(f"/devices/{device_id}/receipts", Receipt, limit=limit, cursor=cursor)
 
-    def events(self, device_id: str, *, limit: int = 50, cursor: str | None = None) -> Page[Event]:
-        """Give a page of what happened to a device, newest first."""
-        return self._connection.page(f"/devices/{device_id}/events", Event, limit=limit, cursor=cursor)
+    def difference(self, device_id: str) -> Page[Difference]:
+        """Say in what a device is not what it shall be, and why."""
+        return self._connection.get(f"/devices/{device_id}/difference", Page[Difference])
 
-    def telemetry(self, device_id: str) -> Telemetry:
-        """Show a device's latest sample."""
-        return self._connection.get(f"/devices/{device_id}/telemetry", Telemetry)
+    def events(self, device_id: str, *, name: str = "", limit: int = 50, cursor: str | None = None) -> Page[Event]:
+        """Give a page of what happened to a device, newest first.
+
+        Args:
+            name: The beginning of the events' names: `alert.`.
+        """
+        return self._connection.page(f"/devices/{device_id}/events", Event, {"name": name}, limit=limit, cursor=cursor)
 
     def list_receipts(
         self, *, model: str | None = None, version: int | None = None, limit: int = 50, cursor: str | None = None

@@ -1,5 +1,7 @@
 """Executions and commands."""
 
+from collections.abc import Iterator
+
 from shoal.client.connection import Connection
 from shoal.schemas.common import Page
 from shoal.schemas.executions import Command, CommandRequest, Execution
@@ -28,6 +30,10 @@ class Executions:
     def show(self, execution_id: str) -> Execution:
         """Show an execution, and what it waits for."""
         return self._connection.get(f"/executions/{execution_id}", Execution)
+
+    def log(self, execution_id: str) -> Iterator[bytes]:
+        """Give the log that a device sent for a `collect_logs`, piece by piece."""
+        return self._connection.stream(f"/executions/{execution_id}/log", {})
 
     def cancel(self, execution_id: str) -> Execution:
         """Stop an execution; a rollout step or a round goes on without it."""

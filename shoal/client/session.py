@@ -2,6 +2,7 @@
 
 from typing import Any, Self
 
+from shoal.client.alerts import AlertRules, Alerts
 from shoal.client.artifacts import Artifacts, Datasets
 from shoal.client.auth import Tokens
 from shoal.client.broker import Broker
@@ -9,12 +10,15 @@ from shoal.client.connection import Connection
 from shoal.client.devices import Devices, EnrollmentTokens
 from shoal.client.executions import Commands, Executions
 from shoal.client.federated import FederatedRuns
+from shoal.client.groups import Groups, Labels, Selectors
 from shoal.client.incremental import IncrementalPolicies, IncrementalUpdates
 from shoal.client.inference import Inference
 from shoal.client.jobs import Jobs
 from shoal.client.models import Models
 from shoal.client.observe import Observe
 from shoal.client.rollouts import Rollouts
+from shoal.client.telemetry import Telemetry
+from shoal.client.webhooks import Webhooks
 
 
 class Client:
@@ -29,6 +33,8 @@ class Client:
         connection = Connection(url, token)
         self._connection = connection
         self.url = connection.url
+        self.alert_rules = AlertRules(connection)
+        self.alerts = Alerts(connection)
         self.artifacts = Artifacts(connection)
         self.broker = Broker(connection)
         self.commands = Commands(connection)
@@ -37,14 +43,19 @@ class Client:
         self.enrollment_tokens = EnrollmentTokens(connection)
         self.executions = Executions(connection)
         self.federated_runs = FederatedRuns(connection)
+        self.groups = Groups(connection)
         self.incremental_policies = IncrementalPolicies(connection)
         self.incremental_updates = IncrementalUpdates(connection)
         self.inference = Inference(connection)
         self.jobs = Jobs(connection)
+        self.labels = Labels(connection)
         self.models = Models(connection)
         self.observe = Observe(connection)
         self.rollouts = Rollouts(connection)
+        self.selectors = Selectors(connection)
+        self.telemetry = Telemetry(connection)
         self.tokens = Tokens(connection)
+        self.webhooks = Webhooks(connection)
 
     def close(self) -> None:
         """Close the connection."""

@@ -9,6 +9,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-
 Label = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._/-]+$")]
 LabelValue = Annotated[str, StringConstraints(max_length=128)]
 Labels = Annotated[dict[Label, LabelValue], Field(max_length=32)]
+# Which devices: an expression of the selector language (docs/selectors.md), such as `labels.site == "lyon"`, or `all`.
+Selector = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16_384)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -35,11 +37,3 @@ class Page(Response, Generic[Item]):
     items: list[Item]
     next_cursor: str | None = None
     total: int | None = None
-
-
-class Selector(Request):
-    """Which devices: all, a list of ids, or those whose labels equal all the given ones. Exactly one is set."""
-
-    all: bool = False
-    device_ids: list[str] = Field(default_factory=list, max_length=10_000)
-    labels: Labels = Field(default_factory=dict)

@@ -29,6 +29,8 @@ class Device(Response):
         desired, reported: `[epoch, version]` of the document that it shall follow, and of the one that it answered.
         state_reason: Why it is in its state: `cloned`, or an operator's words.
         claims_device_id: Of a pending machine: the device that has the same hardware.
+        flapping: It comes and goes too often.
+        groups: Names of the groups that it is in.
         key_id: Of its key: the first 16 hexadecimal digits of its sha256.
     """
 
@@ -40,7 +42,9 @@ class Device(Response):
     key_id: str
     enrollment_token_id: str
     online: bool
+    flapping: bool
     labels: dict[str, str]
+    groups: list[str]
     facts: dict[str, Any]
     slots: list[Slot]
     desired: tuple[int, int]
@@ -176,9 +180,50 @@ class Event(Response):
     at: datetime
 
 
-class Telemetry(Response):
-    """A device's latest sample."""
+class Difference(Response):
+    """One thing in which a device is not what it shall be.
 
-    device_id: str
-    body: dict[str, Any]
-    received_at: datetime
+    Attributes:
+        subject: `slot digits/a`, `policy p-...`, `document`.
+        desired, reported: In words; None where that side has nothing.
+        because: What the device says about it, or what it waits for.
+    """
+
+    subject: str
+    desired: str | None
+    reported: str | None
+    because: str
+
+
+class Health(Response):
+    """How many devices with one value of a label are well.
+
+    Attributes:
+        value: Of the label; None for devices without it.
+        alerting: Online, and an alert fires.
+        flapping: They come and go too often.
+    """
+
+    value: str | None
+    total: int
+    healthy: int
+    alerting: int
+    flapping: int
+    offline: int
+    suspended: int
+
+
+class FleetMap(Response):
+    """The health of the fleet by a label.
+
+    Attributes:
+        label: Its name; None: the fleet as one.
+        labels: Names of labels that devices have, the most frequent first.
+        cells: The most devices first, at most 200.
+        hidden: Values that are left off.
+    """
+
+    label: str | None
+    labels: list[str]
+    cells: list[Health]
+    hidden: int

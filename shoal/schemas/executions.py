@@ -1,9 +1,9 @@
 """Executions, and the commands that operators give."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shoal.schemas.common import Request, Response, Selector
 
@@ -45,12 +45,20 @@ class CommandRequest(Request):
 
     Attributes:
         expires_in_s: Devices that did not come online until then are not asked any more.
+        log_bytes: Of `collect_logs` alone: at most so much of the log's end; 1 MiB where it is not said.
     """
 
-    name: Literal["ping", "restart_agent"]
+    name: Literal["ping", "restart_agent", "collect_logs", "benchmark", "forget_data"]
     selector: Selector
     priority: Literal["low", "normal", "high"] = "high"
     expires_in_s: float = Field(default=86_400, ge=10, le=90 * 86_400)
+    log_bytes: int | None = Field(default=None, ge=1024, le=16 * 2**20)
+
+    @model_validator(mode="after")
+    def _only_of_its_command(self) -> Self:
+        if self.log_bytes is not None and self.name != "collect_logs":
+            raise ValueError("log_bytes belongs to collect_logs alone")
+        return self
 
 
 class Command(Response):
@@ -62,7 +70,7 @@ class Command(Response):
 
     id: str
     name: str
-    selector: dict[str, Any]
+    selector: str
     devices: int
     counts: dict[str, int]
     is_done: bool

@@ -48,7 +48,7 @@ class Policy(Response):
 
     id: str
     model: str
-    selector: dict[str, Any]
+    selector: str
     monitor: MonitorSettings
     learning: LearningSettings
     is_active: bool

@@ -50,7 +50,7 @@ class Rollout(Response):
     model: str
     version: int
     state: str
-    selector: dict[str, object]
+    selector: str
     waves: list[Wave]
     devices: int
     succeeded: int

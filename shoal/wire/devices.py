@@ -10,6 +10,8 @@ MessageId = Annotated[str, msgspec.Meta(max_length=64)]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Ratio = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Rate = Annotated[float, msgspec.Meta(gt=0.0, le=1e18)]
+Celsius = Annotated[float, msgspec.Meta(ge=-100.0, le=250.0)]
 
 
 class ArtifactRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,12 +50,70 @@ class Will(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="wil
     clean: bool = False
 
 
+class Accelerator(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A chip beside the CPU that neural networks can run on.
+
+    Attributes:
+        kind: `gpu`, `npu`, `tpu`, `vpu`.
+        vendor: In lower case: `nvidia`, `intel`, `google`, `hailo`, `rockchip`.
+        found_by: `nvml`, `device_tree`, `openvino`, `device_node`: how it is known to be there.
+    """
+
+    kind: ShortText
+    vendor: ShortText
+    name: ShortText
+    found_by: ShortText
+    memory_bytes: Count | None = None
+
+
+class NetworkInterface(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A network interface that hardware stands behind.
+
+    Attributes:
+        kind: `ethernet`, `wifi`, `cellular`, `other`.
+        is_metered: Whether its traffic costs money, as the network manager knows; absent where nobody knows.
+    """
+
+    name: ShortText
+    kind: ShortText
+    is_up: bool
+    is_metered: bool | None = None
+    speed_bits_per_s: Count | None = None
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the device really does, measured once at low priority and kept until the hardware changes.
+
+    Attributes:
+        measured_at: ISO 8601 UTC, by the device's clock.
+        fp32_macs_per_s, int8_macs_per_s: Multiply-accumulates a second on one core.
+        memory_bytes_per_s: Copied in main memory, one core.
+        storage_bytes_per_s: Written to the artifact store and synced.
+    """
+
+    measured_at: ShortText
+    fp32_macs_per_s: Rate | None = None
+    int8_macs_per_s: Rate | None = None
+    memory_bytes_per_s: Rate | None = None
+    storage_bytes_per_s: Rate | None = None
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a device is and can do. What could not be read is absent, never zero.
 
     Attributes:
         runtimes: Installed inference runtimes that the agent offers, name to version.
         can_train: Whether the training process can start (torch is installed and allowed).
+        isa: Instruction sets that matter to neural networks, lower case: `neon`, `dotprod`, `i8mm`, `sve`, `avx2`,
+            `avx512f`, `avx512_vnni`, `avx_vnni`, `amx_int8`.
+        board: As the device tree or the firmware names it: `Raspberry Pi 5 Model B Rev 1.0`.
+        disk_bytes, disk_free_bytes: Of the file system that holds the artifact store.
+        power_source: `mains` or `battery`.
+        energy_counters: Names of what can measure energy: `rapl:package-0`, `ina3221:VDD_IN`.
+        temperatures_celsius: Sensor to degrees, when the facts were read.
+        is_metered: Whether the way to the controller costs money.
+        time_zone: Of the IANA data base where it can be known, such as `Europe/Paris`.
+        round_trip_s, download_bytes_per_s: Of the way to the controller, measured.
         inference_url: Where the device answers the Open Inference Protocol, seen from the device.
     """
 
@@ -62,16 +122,29 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     system: ShortText
     python: ShortText
     agent_version: ShortText
-    runtimes: dict[str, str]
+    runtimes: Annotated[dict[ShortText, ShortText], msgspec.Meta(max_length=32)]
     can_train: bool
     hardware_id: ShortText | None = None
+    board: ShortText | None = None
     cpu_model: ShortText | None = None
-    cpu_cores: Count | None = None
-    memory_bytes: Count | None = None
+    cpu_cores: Annotated[int, msgspec.Meta(ge=1, le=65_536)] | None = None
+    isa: Annotated[list[ShortText], msgspec.Meta(max_length=64)] = []
+    memory_bytes: Annotated[int, msgspec.Meta(ge=2**20, le=2**53)] | None = None
+    disk_bytes: Count | None = None
     disk_free_bytes: Count | None = None
+    accelerators: Annotated[list[Accelerator], msgspec.Meta(max_length=32)] = []
+    power_source: ShortText | None = None
+    battery_ratio: Ratio | None = None
+    energy_counters: Annotated[list[ShortText], msgspec.Meta(max_length=64)] = []
+    temperatures_celsius: Annotated[dict[ShortText, Celsius], msgspec.Meta(max_length=64)] = {}
+    interfaces: Annotated[list[NetworkInterface], msgspec.Meta(max_length=32)] = []
+    is_metered: bool | None = None
     time_zone: ShortText | None = None
+    round_trip_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] | None = None
+    download_bytes_per_s: Rate | None = None
+    measured: Measured | None = None
     inference_url: ShortText | None = None
-    ip_addresses: list[ShortText] = []
+    ip_addresses: Annotated[list[ShortText], msgspec.Meta(max_length=64)] = []
 
 
 class FactsReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="facts"):

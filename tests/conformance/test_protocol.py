@@ -15,6 +15,7 @@ from shoal.wire.devices import Will
 from shoal.wire.errors import WireError
 from shoal.wire.executions import ExecutionReport, ReportState
 from shoal.wire.rollouts import Desired
+from shoal.wire.telemetry import Telemetry
 
 DEVICE = "d-abcdefghijklmno2"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -199,3 +200,77 @@ def test_device_id_when_odd_then_is_none(text: str) -> None:
 def test_count_when_negative_then_message_is_malformed() -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(b'{"kind":"will","session":-1}', type=envelope._TYPES["will"])
+
+
+UP = topics.up(DEVICE, "telemetry")
+
+
+def telemetry(**fields: Any) -> bytes:
+    body = {
+        "kind": "telemetry",
+        "id": "3-7",
+        "session": 3,
+        "sequence": 7,
+        "begin": 1.7e9,
+        "offsets": [0, 60],
+        "series": {"cpu.ratio": [0.25, None]},
+    }
+    return envelope.seal_text("telemetry", json.dumps({**body, **fields}), topic=UP)
+
+
+def test_golden_telemetry_when_opened_by_this_version_then_is_understood() -> None:
+    """MUST 45, 48: bytes made by minor version 0, kept here for ever."""
+    payload = (
+        b'{"v":0,"kind":"telemetry","body":"{\\"kind\\":\\"telemetry\\",\\"id\\":\\"3-7\\",\\"session\\":3,\\"sequence'
+        b'\\":7,\\"begin\\":1700000000.0,\\"offsets\\":[0.0,60.1],\\"series\\":{\\"cpu.ratio\\":[0.25,null],'
+        b'\\"temperature.cpu_celsius\\":[51,51.5]},\\"clock_offset_s\\":-3.5,\\"dropped\\":2}",'
+        b'"key_id":"","signature":""}'
+    )
+    assert envelope.open_envelope(payload, topic=UP, public_key_of=key_of(KEY)) == Telemetry(
+        id="3-7",
+        session=3,
+        sequence=7,
+        begin=1.7e9,
+        offsets=[0.0, 60.1],
+        series={"cpu.ratio": [0.25, None], "temperature.cpu_celsius": [51, 51.5]},
+        clock_offset_s=-3.5,
+        dropped=2,
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"offsets": []},
+        {"offsets": [0] * 241},
+        {"offsets": [-1]},
+        {"begin": -1},
+        {"begin": 1e300},
+        {"begin": None},
+        {"series": {f"a{number}.ratio": [0.5] for number in range(97)}},
+        {"series": {"Cpu.ratio": [0.5]}},
+        {"series": {"cpu.ratio\n": [0.5]}},
+        {"series": {"": [0.5]}},
+        {"series": {"a" * 97: [0.5]}},
+        {"series": {"cpu.ratio": ["0.5"]}},
+        {"series": {"cpu.ratio": [float("nan")]}},
+        {"series": {"cpu.ratio": [float("inf")]}},
+        {"series": {"cpu.ratio": [1e19]}},
+        {"series": {"cpu.ratio": [0.5] * 241}},
+        {"clock_offset_s": 1e300},
+        {"dropped": -1},
+        {"session": 2**60},
+    ],
+)
+def test_telemetry_when_it_breaks_a_bound_then_is_malformed(fields: dict[str, Any]) -> None:
+    """MUST 45, 46."""
+    assert refusal_of(telemetry(**fields), UP) == "message.malformed"
+
+
+def test_telemetry_when_as_large_as_allowed_then_fits_into_its_envelope() -> None:
+    """MUST 10, 45: no limit on the parts can be reached while another one hides it."""
+    assert len(telemetry(offsets=list(range(240)), series={"cpu.ratio": [0.1235] * 240})) < envelope.limit_of(
+        "telemetry"
+    )
+    names = {f"inference.{'m' * 40}{number:02}.ms": [0.1235] for number in range(96)}
+    assert len(telemetry(offsets=[0], series=names)) < envelope.limit_of("telemetry")

@@ -1,6 +1,5 @@
 """An operator's day in the browser: real Chromium, `python -m dashboard`, a real controller, real agents."""
 
-import os
 import re
 import subprocess
 import sys
@@ -8,20 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from tests.e2e.browser import dashboard_settings, log_in
 from tests.e2e.voyage import Agent, Controller, online
-from tests.rig import BrokerAt, free_port, is_listening, wait_for
-
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
-PATIENCE_MS = 30_000
+from tests.rig import BrokerAt, wait_for
 
 
 @pytest.fixture
@@ -30,57 +20,6 @@ def controller(iotcore: BrokerAt) -> Iterator[Controller]:
     controller = Controller(iotcore, "")
     yield controller
     controller.close()
-
-
-def settings_of(controller: Controller, port: int) -> dict[str, str]:
-    return {
-        **os.environ,
-        "SHOAL_DASHBOARD_API_URL": f"http://127.0.0.1:{controller.api_port}",
-        "SHOAL_DASHBOARD_PORT": str(port),
-    }
-
-
-@pytest.fixture
-def dashboard_url(controller: Controller, tmp_path: Path) -> Iterator[str]:
-    """A dashboard process; it ends without an error, and says nothing but its address."""
-    port, log = free_port(), tmp_path / "dashboard.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dashboard"],
-            env=settings_of(controller, port),
-            stdout=output,
-            stderr=output,
-        )
-    wait_for(lambda: is_listening(port))
-    url = f"http://127.0.0.1:{port}"
-    yield url
-    process.terminate()
-    assert process.wait(20) == 0
-    assert log.read_text() == f"Dashboard: {url}\n"
-
-
-@pytest.fixture
-def page(chromium_program: str) -> Iterator[Page]:
-    """A page of a browser; nothing failed in it."""
-    problems: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_program, args=list(FLAGS))
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        yield page
-        browser.close()
-    assert problems == []
-
-
-def log_in(page: Page, url: str, controller: Controller, path: str = "/") -> None:
-    page.goto(url + path)
-    page.get_by_label("Name").fill("admin")
-    page.get_by_label("Password").fill(controller.password)
-    page.get_by_test_id("log-in").click()
-    page.wait_for_url(url + path)
-    expect(page.get_by_test_id("content")).to_be_visible()
 
 
 def test_fleet_when_devices_enrol_then_it_is_seen_live_and_a_rollout_is_started_and_proven(
@@ -194,7 +133,7 @@ def test_dashboard_when_its_port_is_used_then_says_so_in_one_sentence_and_ends_w
     port = int(dashboard_url.rpartition(":")[2])
     second = subprocess.run(
         [sys.executable, "-m", "dashboard"],
-        env=settings_of(controller, port),
+        env=dashboard_settings(controller, port),
         capture_output=True,
         text=True,
         check=False,

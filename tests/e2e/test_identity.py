@@ -32,7 +32,7 @@ def one_in(controller: Controller, state: str) -> dict[str, Any]:
 
 
 def command(controller: Controller, name: str) -> dict[str, Any]:
-    made = controller.api.post("/commands", json={"name": name, "selector": {"all": True}}).json()
+    made = controller.api.post("/commands", json={"name": name, "selector": "all"}).json()
     wait_for(lambda: controller.get(f"/commands/{made['id']}")["is_done"], 60)
     (execution,) = controller.get("/executions", owner_id=made["id"])["items"]
     assert execution["state"] == "succeeded", execution

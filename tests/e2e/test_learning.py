@@ -13,7 +13,6 @@ from torch import nn
 from controller.artifacts import service as artifacts
 from shoal.client import Client
 from shoal.schemas.artifacts import DatasetRequest, ModelRequest, Version, VersionRequest
-from shoal.schemas.common import Selector
 from shoal.schemas.federated import FederatedRun, FederatedRunRequest, TrainingSettings
 from shoal.schemas.incremental import IncrementalUpdate, LearningSettings, PolicyRequest
 from shoal.training.dataset import write_shard
@@ -73,7 +72,7 @@ def start_run(client: Client, rounds: int, local_epochs: int) -> str:
     request = FederatedRunRequest(
         model="linear",
         version=1,
-        selector=Selector(all=True),
+        selector="all",
         rounds=rounds,
         evaluation_dataset="heldout",
         training=TrainingSettings(dataset=DATASET, local_epochs=local_epochs, learning_rate=0.01),
@@ -144,7 +143,7 @@ def test_device_when_its_sensor_changes_then_notices_learns_and_is_kept(
     client.incremental_policies.create(
         PolicyRequest(
             model="linear",
-            selector=Selector(device_ids=[device["id"]]),
+            selector=f"id == {device['id']}",
             replay_dataset="heldout",
             retention_dataset="heldout",
             learning=LearningSettings(dataset=DATASET, new_samples=60),

@@ -146,7 +146,7 @@ class Controller:
         return number
 
     def roll_out(self, version: int) -> str:
-        body = {"model": "linear", "version": version, "selector": {"all": True}}
+        body = {"model": "linear", "version": version, "selector": "all"}
         answer = self.api.post("/rollouts", json=body)
         assert answer.status_code == 201, answer.text
         rollout_id: str = answer.json()["id"]

@@ -20,7 +20,6 @@ from controller import events
 from controller.executions.tables import ExecutionRow
 from shoal.client import Client
 from shoal.schemas.artifacts import DatasetRequest, ModelRequest, VersionRequest
-from shoal.schemas.common import Selector
 from shoal.schemas.federated import FederatedRunRequest, TrainingSettings
 from shoal.training.dataset import HEADER, read_dataset, write_shard
 from shoal.training.loop import Sgd, train_epochs
@@ -144,7 +143,7 @@ def start_run(client: Client, local_epochs: int) -> str:
     request = FederatedRunRequest(
         model="linear",
         version=1,
-        selector=Selector(all=True),
+        selector="all",
         rounds=1,
         evaluation_dataset="heldout",
         training=TrainingSettings(dataset=DATASET, local_epochs=local_epochs, learning_rate=0.01),

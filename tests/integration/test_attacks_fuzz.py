@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from controller.devices import enrollment
 from controller.gateway import http as device_door
 from controller.gateway import router
 from controller.gateway.access import Inbound
+from controller.gateway.telemetry import TelemetryDoor
 from controller.keys import Keys
 from controller.observe import RefusalRow
 from controller.settings import Settings
@@ -78,7 +80,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "drift_detected": True,
         "noticed_at": "",
     },
-    "telemetry": {**STAMP, "at": "", "models": []},
+    "telemetry": {**STAMP, "begin": time.time(), "offsets": [0.0, 1.0], "series": {"cpu.ratio": [0.5, None]}},
 }
 BIG = st.sampled_from([0, -1, 2**31, 2**53, 2**53 + 1, 2**63, 2**64, 1e308, "\0", "x" * 300, "\ud800"])
 
@@ -87,6 +89,7 @@ BIG = st.sampled_from([0, -1, 2**31, 2**53, 2**53 + 1, 2**63, 2**64, 1e308, "\0"
 class House:
     database: Database
     blobs: BlobStore
+    telemetry: TelemetryDoor
     door: httpx.Client
     token: str
 
@@ -98,7 +101,7 @@ class House:
         """Let the router take a message; gives how many refusals were counted for it."""
         before = self.counted()
         with self.database.transaction() as session:
-            router.take(session, Inbound(topic, payload), self.blobs, utc_now())
+            router.take(session, [Inbound(topic, payload)], self.blobs, self.telemetry, utc_now())
         return self.counted() - before
 
     def enroll(self, body: bytes) -> tuple[int, int]:
@@ -125,7 +128,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     serving = threading.Thread(target=server.serving(listening, device_door.create_door(parts)), args=(stop,))
     serving.start()
     with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}") as door:
-        yield House(database=database, blobs=blobs, door=door, token=token)
+        yield House(database=database, blobs=blobs, telemetry=TelemetryDoor(configured), door=door, token=token)
     stop.set()
     serving.join()
     listening.close()

@@ -75,6 +75,7 @@ def agent(controller: Controller, shoal: Shoal, tmp_path: Path) -> Iterator[Agen
 
 LISTS = (
     "devices",
+    "groups",
     "enrollment-tokens",
     "datasets",
     "models",
@@ -144,6 +145,47 @@ def test_list_when_it_has_pages_then_a_cursor_goes_on_and_all_reads_all(shoal: S
     everything = shoal.json("enrollment-tokens", "list", "--all")
     assert ([item["id"] for item in everything["items"]], everything["total"]) == (ids, 3)
     assert "--cursor" in shoal("enrollment-tokens", "list", "--limit", "2")[1]
+
+
+def test_selector_when_wrong_then_shows_the_place_and_ends_with_2(shoal: Shoal) -> None:
+    code, out, err = shoal("devices", "list", "--selector", "online and\n facts.memory_byte >= 2GiB")
+    assert (code, out) == (2, "")
+    assert err.splitlines() == [
+        "There is no field facts.memory_byte. Did you mean facts.memory_bytes?",
+        "   facts.memory_byte >= 2GiB",
+        "   ^^^^^^^^^^^^^^^^^ [selector.unknown_field]",
+    ]
+    for arguments in (
+        ("commands", "send", "ping", "--selector", "online &"),
+        ("devices", "export", "--selector", "online &"),
+        ("labels", "preview", "--selector", "online &", "--set", "a=b"),
+        ("groups", "create", "g", "--selector", "online &"),
+    ):
+        code, out, err = shoal(*arguments)
+        assert (code, out, "[selector.syntax]" in err) == (2, "", True), arguments
+
+
+def test_selector_when_used_by_commands_then_finds_groups_labels_and_exports_devices(
+    shoal: Shoal, agent: Agent, tmp_path: Path
+) -> None:
+    (device,) = shoal.json("devices", "list", "--selector", 'labels.site == "lyon"', "--state", "active")["items"]
+    assert shoal("devices", "list", "--offline")[1] == "No device is like that.\n"
+    made = shoal.json("groups", "create", "lyon", "--selector", 'labels.site=="lyon"', "--description", "by the river")
+    assert (made["selector"], made["devices"], made["online"]) == ('labels.site == "lyon"', 1, 1)
+    assert "by the river" in shoal("groups", "list")[1]
+    assert "1, 1 online" in shoal("groups", "show", "lyon")[1]
+    edit = ("--selector", 'group == "lyon"', "--set", "ring=1", "--remove", "site")
+    assert shoal.json("labels", "preview", *edit) == {"matched": 1, "changed": 1, "examples": [device["id"]]}
+    assert shoal("labels", "apply", *edit, "--expected", "2")[0] == 1
+    assert "Changed" in shoal("labels", "apply", *edit, "--expected", "1")[1]
+    assert shoal.json("devices", "show", device["id"])["groups"] == []
+    assert shoal.json("groups", "change", "lyon", "--selector", 'labels has "ring"')["devices"] == 1
+    code, out, _ = shoal("devices", "export", "--label", "ring=1")
+    assert (code, out.splitlines()[1].split(",")[0]) == (0, device["id"])
+    file = tmp_path / "devices.json"
+    assert shoal("devices", "export", "--format", "json", "--file", str(file))[0] == 0
+    assert [one["labels"] for one in json.loads(file.read_text())] == [{"ring": "1"}]
+    assert shoal("groups", "delete", "lyon")[1] == "Deleted the group lyon.\n"
 
 
 def test_command_when_used_wrongly_then_ends_with_2(shoal: Shoal) -> None:

@@ -1,13 +1,16 @@
 """The schema made by the migrations, transactions and waking, on both databases."""
 
+import time
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import inspect, select, text
 
 from controller import events, migrate, observe
-from controller.db import Database
+from controller.db import Database, utc_now
 from controller.devices.tables import DeviceRow
 from controller.events import EventRow, WakeUp
-from controller.executions.tables import ExecutionRow
+from controller.executions.tables import CommandRow, ExecutionRow
 from controller.observe import RefusalRow
 
 
@@ -54,6 +57,29 @@ def test_migrations_when_there_is_a_fleet_already_then_it_is_kept_up_and_down(em
         assert connection.scalar(text("SELECT device_id FROM executions")) == "d-a"
 
 
+def test_migrations_when_selectors_are_objects_then_become_text_and_go_back(empty_database: Database) -> None:
+    migrate.upgrade(empty_database, "0006")
+    objects = {
+        "a": '{"all": true, "device_ids": [], "labels": {}}',
+        "b": '{"all": false, "device_ids": ["d-b", "d-a"], "labels": {}}',
+        "c": '{"all": false, "device_ids": [], "labels": {"site": "lyon", "a/b": ""}}',
+    }
+    with empty_database.engine.begin() as connection:
+        for command_id, selector in objects.items():
+            connection.execute(
+                text(
+                    "INSERT INTO commands (id, name, selector, created_by, created_at) VALUES (:i, 'ping', :s, 't', 0)"
+                ),
+                {"i": command_id, "s": selector},
+            )
+    texts = {"a": "all", "b": "id in (d-a, d-b)", "c": 'labels["a/b"] == "" and labels.site == "lyon"'}
+    for _ in range(2):
+        migrate.upgrade(empty_database)
+        with empty_database.reading() as session:
+            assert {row.id: row.selector for row in session.scalars(select(CommandRow))} == texts
+        migrate.downgrade(empty_database, "0006")
+
+
 def test_transaction_when_it_fails_then_nothing_of_it_is_left(empty_database: Database) -> None:
     migrate.upgrade(empty_database)
     with pytest.raises(ZeroDivisionError), empty_database.transaction() as session:
@@ -81,3 +107,20 @@ def test_refusals_when_repeated_then_are_counted_in_one_row(empty_database: Data
             observe.count_refusal(session, door="mqtt", device_id="", code="topic.unknown", message="m")
     with empty_database.reading() as session:
         assert [(row.code, row.count) for row in session.scalars(select(RefusalRow))] == [("topic.unknown", 3)]
+
+
+def test_events_when_pruned_then_newer_ones_and_the_session_that_agents_follow_stay(
+    empty_database: Database,
+) -> None:
+    migrate.upgrade(empty_database)
+    with empty_database.transaction() as session:
+        for name in (events.SESSION_BEGUN, "device.online", "device.offline"):
+            events.record(session, name, subject="d-a")
+    bound = utc_now()
+    time.sleep(0.002)  # the ids count milliseconds
+    with empty_database.transaction() as session:
+        events.record(session, "device.online", subject="d-b")
+    with empty_database.transaction() as session:
+        events.prune(session, bound + timedelta(milliseconds=1))
+        kept = session.execute(select(EventRow.name, EventRow.subject).order_by(EventRow.id)).all()
+    assert [tuple(row) for row in kept] == [(events.SESSION_BEGUN, "d-a"), ("device.online", "d-b")]

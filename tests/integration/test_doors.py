@@ -266,7 +266,7 @@ def test_device_when_enrolled_over_http_then_is_listed_searched_and_labelled(con
     assert (first["total"], rest["next_cursor"]) == (3, None)
     changed = controller.operator.patch(f"/devices/{ids[0]}", json={"labels": {"site": "b"}}).json()
     assert (changed["labels"], changed["desired"], changed["reported"]) == ({"site": "b"}, [1, 0], [0, 0])
-    assert controller.operator.get("/devices", params={"label": "site:a"}).json()["total"] == 2
+    assert controller.operator.get("/devices", params={"selector": 'labels.site == "a"'}).json()["total"] == 2
     assert controller.operator.get("/devices", params={"q": "CAM"}).json()["total"] == 3
     assert controller.operator.get("/fleet").json()["states"] == {"active": 3}
     assert "enrollment_token.create" in {entry["action"] for entry in controller.operator.get("/audit").json()["items"]}

@@ -25,7 +25,6 @@ from controller.gateway import executions as door
 from controller.gateway.access import Context
 from controller.jobs.tables import JobRow
 from controller.observe import RefusalRow
-from shoal.schemas.common import Selector
 from shoal.schemas.federated import FederatedRun
 from shoal.wire.devices import Will
 from shoal.wire.executions import Cancel, ExecutionReport, Offer, ReportState
@@ -402,8 +401,8 @@ def test_round_when_its_updates_are_gone_then_the_run_fails_by_name(registry: Re
         ({"version": 2}, NotFound, "version.not_found"),
         ({"evaluation_dataset": "none"}, NotFound, "dataset.not_found"),
         ({"evaluation_dataset": "other-shape"}, Invalid, "dataset.shape_mismatch"),
-        ({"selector": Selector(device_ids=["d-none"])}, NotFound, "device.not_found"),
-        ({"selector": Selector(labels={"site": "nowhere"})}, Invalid, "federated_run.too_few_devices"),
+        ({"selector": "id == d-none"}, NotFound, "device.not_found"),
+        ({"selector": "flapping"}, Invalid, "federated_run.too_few_devices"),
     ],
 )
 def test_create_when_something_does_not_fit_then_is_refused_by_name(

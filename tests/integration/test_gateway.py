@@ -15,7 +15,6 @@ from controller.executions.tables import ExecutionRow
 from controller.observe import RefusalRow
 from controller.rollouts import service as rollouts
 from controller.rollouts.tables import RolloutRow
-from shoal.schemas.common import Selector
 from shoal.schemas.rollouts import RolloutRequest, RolloutTarget
 from shoal.wire import envelope, topics
 from shoal.wire.devices import FactsReport, Refusal, Will
@@ -155,7 +154,7 @@ def start_rollout(office: Office, device: Device, *, runtime: str = "onnxruntime
             )
         )
         session.flush()
-        request = RolloutRequest(model="digits", version=1, selector=Selector(device_ids=[device.id]))
+        request = RolloutRequest(model="digits", version=1, selector=f"id == {device.id}")
         return rollouts.create(session, request, "test").id
 
 

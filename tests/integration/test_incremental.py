@@ -17,7 +17,6 @@ from controller.incremental import service
 from controller.incremental.tables import IncrementalUpdateRow, PolicyRow
 from controller.jobs.tables import JobRow
 from controller.observe import RefusalRow
-from shoal.schemas.common import Selector
 from shoal.schemas.incremental import LearningSettings, PolicyRequest
 from shoal.wire.devices import Refusal
 from shoal.wire.executions import Offer, ReportState
@@ -61,7 +60,7 @@ def serves(office: Office, device: Device) -> bool:
 def request(device: Device, **others: Any) -> PolicyRequest:
     return PolicyRequest(
         model="tiny",
-        selector=Selector(device_ids=[device.id]),
+        selector=f"id == {device.id}",
         replay_dataset="tiny-eval",
         retention_dataset="tiny-eval",
         learning=LearningSettings(dataset="local", new_samples=50),
@@ -229,8 +228,8 @@ def test_policy_when_another_replaces_its_monitors_then_is_inactive_and_its_evid
         ({"model": "none"}, NotFound, "model.not_found"),
         ({"replay_dataset": "none"}, NotFound, "dataset.not_found"),
         ({"retention_dataset": "other-shape"}, Invalid, "dataset.shape_mismatch"),
-        ({"selector": Selector(labels={"site": "nowhere"})}, Invalid, "incremental_policy.no_devices"),
-        ({"selector": Selector()}, Invalid, "selector.ambiguous"),
+        ({"selector": "flapping"}, Invalid, "incremental_policy.no_devices"),
+        ({"selector": 'labels.site == "nowhere"'}, Invalid, "selector.unknown_label"),
         (
             {"learning": LearningSettings(dataset="local", new_samples=2_000_000)},
             Invalid,

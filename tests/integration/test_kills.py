@@ -29,7 +29,6 @@ from controller.executions.service import Work
 from controller.executions.tables import ExecutionRow
 from controller.keys import Keys
 from shoal.cli import embedded_broker
-from shoal.schemas.common import Selector
 from shoal.schemas.devices import EnrollmentTokenRequest
 from shoal.schemas.executions import CommandRequest
 from shoal.wire.devices import EnrollAnswer, EnrollRequest, Facts, FactsReport
@@ -251,7 +250,7 @@ class House:
         """Ask all devices, so many times."""
         with self.office.database.transaction() as session:
             for _ in range(times):
-                request = CommandRequest(name="ping", selector=Selector(all=True))
+                request = CommandRequest(name="ping", selector="all")
                 commands.create(session, request, "test", utc_now())
 
     def await_settled(self, agent: AgentProcess) -> int:
@@ -465,7 +464,7 @@ def test_commands_when_agents_and_controller_are_killed_at_any_moment_then_each_
     names = chance.sample(["ping"] * 30 + ["restart_agent"] * 6, 36)
     for first in range(0, len(names), 3):
         for name in names[first : first + 3]:
-            answer = controller.api.post("/commands", json={"name": name, "selector": {"all": True}})
+            answer = controller.api.post("/commands", json={"name": name, "selector": "all"})
             assert answer.status_code == 201, answer.text
         victim = chance.choice([*agents, controller])
         time.sleep(chance.uniform(0, 0.7))  # at any moment: not to wait for anything

@@ -11,7 +11,9 @@ from controller.db import Database, utc_now
 from controller.devices.tables import DeviceRow
 from controller.gateway import router
 from controller.gateway.access import Inbound
+from controller.gateway.telemetry import TelemetryDoor
 from controller.observe import RefusalRow
+from controller.settings import Settings
 from shoal.wire import envelope, signing, topics
 from shoal.wire.devices import Facts, FactsReport
 from tests.rows import add_device
@@ -44,10 +46,9 @@ def test_message_when_the_database_cannot_keep_it_then_is_refused_and_the_batch_
     topic = topics.up(DEVICE, "execution")
     odd = envelope.seal_text("execution_report", f'{body}"state":"\\u0000"}}', topic=topic, key=key)
     with database.transaction() as session:
-        for hostname, sequence in (("first", 2), ("NUL \0", 3)):
-            router.take(session, facts_report(hostname, sequence, key), blobs, utc_now())
-        router.take(session, Inbound(topic, odd), blobs, utc_now())
-        router.take(session, facts_report("last", 4, key), blobs, utc_now())
+        batch = [facts_report("first", 2, key), facts_report("NUL \0", 3, key), Inbound(topic, odd)]
+        batch.append(facts_report("last", 4, key))
+        router.take(session, batch, blobs, TelemetryDoor(Settings()), utc_now())
     with database.reading() as session:
         assert session.get_one(DeviceRow, DEVICE).facts["hostname"] == "last"
         counted = {row.code: (row.count, row.message) for row in session.scalars(select(RefusalRow))}

@@ -105,6 +105,21 @@ def test_download_when_broken_off_then_goes_on_where_it_was(store: ArtifactStore
     assert blobs.asked == ["bytes=0-", f"bytes={have}-"]
 
 
+def test_artifact_when_it_came_then_its_bytes_and_seconds_are_told(tmp_path: Path, door: Door, blobs: Blobs) -> None:
+    told: list[tuple[int, float]] = []
+    store = ArtifactStore(tmp_path / "artifacts", on_fetched=lambda count, seconds: told.append((count, seconds)))
+    blobs.most = 700_000
+    with pytest.raises(AgentError):
+        store.fetch(REF, door, lambda _: None)
+    assert told == []
+    have = store.path(SHA256).with_suffix(".part").stat().st_size
+    store.fetch(REF, door, lambda _: None)
+    store.fetch(REF, door, lambda _: None)
+    ((count, seconds),) = told
+    assert count == len(DATA) - have
+    assert seconds > 0
+
+
 @pytest.mark.parametrize("half", [b"\0" * 1000, b"\0" * len(DATA), b"\0" * (len(DATA) + 1)])
 def test_download_when_what_lies_there_is_damaged_then_is_fetched_anew(
     store: ArtifactStore, door: Door, half: bytes

@@ -6,20 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from agent.facts import hardware_id
+from agent.hardware.digest import hardware_id
 from agent.settings import Settings
+from tests.machines import write
 
 UUID = "4c4c4544-0051-3610-8052-b4c04f4e4d32"
 SERIAL = "/7Q6RNM2/CNWS20087U00C7/"
 MAC = "dc:a6:32:01:02:03"
 OTHER_MAC = "e4:5f:01:0a:0b:0c"
-
-
-def write(root: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
 
 
 def interface(

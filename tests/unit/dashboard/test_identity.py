@@ -33,7 +33,9 @@ def device(**told: Any) -> Device:
         "key_id": "56475aa75463474c",
         "enrollment_token_id": "01a214f1-0e72-75e6-b819-f21780093309",
         "online": True,
+        "flapping": False,
         "labels": {},
+        "groups": [],
         "facts": {"hostname": "pi-7", "system": "Linux", "machine": "aarch64"},
         "slots": [],
         "desired": (1, 0),
@@ -227,7 +229,7 @@ def test_command_when_some_have_answered_then_its_row_counts_them() -> None:
     command = Command(
         id="c-1",
         name="restart_agent",
-        selector={"all": True},
+        selector="all",
         devices=4,
         counts={"succeeded": 1, "in_progress": 1, "queued": 2},
         is_done=False,
@@ -250,7 +252,7 @@ def test_answers_when_a_device_was_asked_then_say_what_it_answered() -> None:
         execution(kind="rollout_step", owner_id="r"),
     ]
     assert answers(given, {"c-1": "ping", "c-2": "restart_agent"}, NOW) == [
-        ("ping", "queued", "device offline"),
-        ("restart agent", "succeeded", "agent 0.1.0, up 1 min, session 2; now, after 10.0 s"),
-        ("command", "rejected", "command.unknown; now, after 10.0 s"),
+        ("ping", "queued", "device offline", ""),
+        ("restart agent", "succeeded", "agent 0.1.0, up 1 min, session 2; now, after 10.0 s", ""),
+        ("command", "rejected", "command.unknown; now, after 10.0 s", ""),
     ]

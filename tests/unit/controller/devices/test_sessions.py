@@ -9,10 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from controller.db import Base, Database, utc_now
-from controller.devices import clones, service, sessions
+from controller.devices import clones, flapping, service, sessions
 from controller.devices.sessions import Presence
 from controller.devices.tables import SessionRow
-from controller.events import OutboxRow
+from controller.events import EventRow, OutboxRow
 from shoal.wire.devices import Birth, Will
 from tests.rows import add_device
 
@@ -119,3 +119,38 @@ def test_sessions_when_many_then_the_newest_are_kept(session: Session) -> None:
     for number in range(1, clones.KEPT_SESSIONS + 5):
         born(session, number, now=NOW + timedelta(seconds=number))
     assert len(ends(session)) == clones.KEPT_SESSIONS
+
+
+def happened(session: Session) -> list[str]:
+    return list(session.scalars(select(EventRow.name).order_by(EventRow.id)))
+
+
+def flap(session: Session, first: int, count: int, begin: datetime = NOW) -> datetime:
+    device = service.get(session, DEVICE)
+    for number in range(first, first + count):
+        at = begin + timedelta(seconds=2 * (number - first))
+        born(session, number, now=at)
+        sessions.note_will(session, device, Will(session=number), at + timedelta(seconds=1))
+    return begin + timedelta(seconds=2 * count)
+
+
+def test_flapping_when_many_sessions_begin_soon_then_one_event_says_so(session: Session) -> None:
+    flap(session, 1, 60)
+    assert service.get(session, DEVICE).flapping
+    assert happened(session) == ["device.online", "device.offline"] * 5 + ["device.flapping"]
+
+
+def test_flapping_when_no_session_begins_for_long_then_the_device_is_steady(session: Session) -> None:
+    ended = flap(session, 1, 60)
+    born(session, 61, now=ended)
+    sessions.settle(session, ended + flapping.WINDOW - timedelta(seconds=1))
+    assert service.get(session, DEVICE).flapping
+    sessions.settle(session, ended + flapping.WINDOW)
+    assert not service.get(session, DEVICE).flapping
+    assert happened(session)[-1] == "device.steady"
+
+
+def test_flapping_when_births_are_doubled_by_the_broker_then_they_are_one_session(session: Session) -> None:
+    for _ in range(50):
+        born(session, 1)
+    assert not service.get(session, DEVICE).flapping

@@ -5,32 +5,39 @@ import typer
 
 from shoal.cli.compressions import parse_recipes
 from shoal.cli.options import Paging, parse_labels, parse_selector, parse_version, parse_waves
-from shoal.schemas.common import Page, Selector
+from shoal.schemas.common import Page
 
 
 @pytest.mark.parametrize(
-    ("is_all", "devices", "labels", "selector"),
+    ("is_all", "devices", "labels", "text", "selector"),
     [
-        (True, None, None, Selector(all=True)),
-        (False, ["d-a", "d-b"], None, Selector(device_ids=["d-a", "d-b"])),
-        (False, [], ["site=lyon", "gpu=a=b"], Selector(labels={"site": "lyon", "gpu": "a=b"})),
+        (True, None, None, None, "all"),
+        (False, ["d-a", "d-b"], None, None, 'id in ("d-a", "d-b")'),
+        (False, [], ["site=lyon", "gpu=a=b"], None, 'labels["site"] == "lyon" and labels["gpu"] == "a=b"'),
+        (False, None, None, "online or flapping", "online or flapping"),
+        (False, ["d-a"], ['a="'], "online", '(online) and id in ("d-a") and labels["a"] == "\\""'),
     ],
 )
-def test_selector_when_one_kind_is_given_then_is_that(
-    is_all: bool, devices: list[str] | None, labels: list[str] | None, selector: Selector
+def test_selector_when_devices_are_said_then_means_what_all_of_it_means(
+    is_all: bool, devices: list[str] | None, labels: list[str] | None, text: str | None, selector: str
 ) -> None:
-    assert parse_selector(is_all, devices, labels) == selector
+    assert parse_selector(is_all, devices, labels, text) == selector
 
 
 @pytest.mark.parametrize(
-    ("is_all", "devices", "labels"),
-    [(False, None, None), (True, ["d-a"], None), (False, ["d-a"], ["site=lyon"]), (True, ["d-a"], ["site=lyon"])],
+    ("is_all", "devices", "labels", "text"),
+    [
+        (False, None, None, None),
+        (True, ["d-a"], None, None),
+        (True, None, ["site=lyon"], None),
+        (True, None, None, "online"),
+    ],
 )
-def test_selector_when_not_exactly_one_kind_is_given_then_is_a_usage_error(
-    is_all: bool, devices: list[str] | None, labels: list[str] | None
+def test_selector_when_nothing_or_all_and_more_is_said_then_is_a_usage_error(
+    is_all: bool, devices: list[str] | None, labels: list[str] | None, text: str | None
 ) -> None:
     with pytest.raises(typer.BadParameter, match="Say which devices"):
-        parse_selector(is_all, devices, labels)
+        parse_selector(is_all, devices, labels, text)
 
 
 @pytest.mark.parametrize("said", [["site"], ["=lyon"], [""], ["site=lyon", "site=bonn"]])

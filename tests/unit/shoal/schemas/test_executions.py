@@ -23,7 +23,7 @@ def test_command_when_its_executions_are_counted_then_has_one_outcome(
     command = Command(
         id="c",
         name="ping",
-        selector={"all": True},
+        selector="all",
         devices=sum(counts.values()),
         counts=counts,
         is_done=is_done,
