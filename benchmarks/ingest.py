@@ -332,6 +332,7 @@ def take() -> None:
 
 def _gateway(settings: Settings, keys: Keys) -> Any:
     database = Database(settings.database_url)
+    _rows(database)  # what a process does at its first query is no part of what a message costs
     gateway = Gateway(settings, database, keys, BlobStore(settings.resolved_blobs_url()), WakeUp(database))
     stop = threading.Event()
     thread = threading.Thread(target=gateway.run, args=(stop,))

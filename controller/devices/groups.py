@@ -1,6 +1,7 @@
 """Saved selectors, whose members follow from what happens to devices.
 
-A member row is written in the transaction that changes the device, or the group: nothing scans the registry for it.
+A member row is written in the transaction that changes the device, or the group: nothing scans the registry for it. A
+device that changed has an event of its own for each group that it joined or left; a group that changed has one for all.
 On PostgreSQL a change of a group waits for those who follow at that moment, and the other way round, so that no device
 falls between the two; SQLite has one writer.
 """
@@ -10,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import case, delete, func, insert, select
+from sqlalchemy import CursorResult, Result, case, delete, func, insert, literal, select
 from sqlalchemy.orm import Session
 
 from controller import events
@@ -61,8 +62,8 @@ def create(session: Session, *, name: str, selector: str, description: str, acto
     )
     session.add(row)
     session.flush()
-    _match(session, row, meant)
-    events.record(session, "group.created", subject=name, data={"selector": row.selector})
+    moved = _match(session, row, meant)
+    events.record(session, "group.created", subject=name, data={"selector": row.selector, **moved})
     return row
 
 
@@ -87,14 +88,15 @@ def change(session: Session, name: str, *, selector: str | None, description: st
     """
     _lock(session, "pg_advisory_xact_lock")
     row = get(session, name)
+    moved = {"joined": 0, "left": 0}
     if description is not None:
         row.description = description
     if selector is not None:
         meant = _accept(session, selector)
         row.selector = str(meant)
-        _match(session, row, meant)
+        moved = _match(session, row, meant)
     row.updated_at = now
-    events.record(session, "group.changed", subject=name, data={"selector": row.selector})
+    events.record(session, "group.changed", subject=name, data={"selector": row.selector, **moved})
     return row
 
 
@@ -106,14 +108,9 @@ def remove(session: Session, name: str) -> None:
     """
     _lock(session, "pg_advisory_xact_lock")
     row = get(session, name)
-    members = session.execute(
-        select(DeviceRow.number, DeviceRow.id)
-        .join(GroupMemberRow, GroupMemberRow.device == DeviceRow.number)
-        .where(GroupMemberRow.group == name)
-    )
-    _leave(session, [(name, number, device_id) for number, device_id in members])
+    left = _count(session.execute(delete(GroupMemberRow).where(GroupMemberRow.group == name)))
     session.delete(row)
-    events.record(session, "group.deleted", subject=name)
+    events.record(session, "group.deleted", subject=name, data={"left": left})
 
 
 def counts(session: Session, names: Iterable[str]) -> dict[str, Count]:
@@ -178,17 +175,20 @@ def _follow(session: Session, watching: Sequence[tuple[str, Selector]], numbers:
     _leave(session, [(name, number, ids[number]) for name, number in sorted(present - meant)])
 
 
-def _match(session: Session, row: GroupRow, meant: Selector) -> None:
-    """Make the members of a group those that its selector means."""
+def _match(session: Session, row: GroupRow, meant: Selector) -> dict[str, int]:
+    """Make the members of a group those that its selector means; gives how many joined and left."""
+    wanted = select(DeviceRow.number).where(condition(meant.expression))
     members = select(GroupMemberRow.device).where(GroupMemberRow.group == row.name)
-    known = set(session.scalars(members))
-    wanted = dict(session.execute(select(DeviceRow.number, DeviceRow.id).where(condition(meant.expression))).all())
-    _join(session, [(row.name, number, wanted[number]) for number in wanted.keys() - known])
-    gone = sorted(known - wanted.keys())
-    for begin in range(0, len(gone), _BATCH):
-        batch = gone[begin : begin + _BATCH]
-        leaving = session.execute(select(DeviceRow.number, DeviceRow.id).where(DeviceRow.number.in_(batch)))
-        _leave(session, [(row.name, number, device_id) for number, device_id in leaving])
+    gone = delete(GroupMemberRow).where(GroupMemberRow.group == row.name, GroupMemberRow.device.not_in(wanted))
+    left = _count(session.execute(gone))
+    new = wanted.add_columns(literal(row.name)).where(DeviceRow.number.not_in(members))
+    joined = _count(session.execute(insert(GroupMemberRow).from_select(["device", "group_name"], new)))
+    return {"joined": joined, "left": left}
+
+
+def _count(result: Result[Any]) -> int:
+    assert isinstance(result, CursorResult)
+    return result.rowcount
 
 
 def _join(session: Session, joining: Sequence[tuple[str, int, str]]) -> None:

@@ -373,3 +373,32 @@ def test_command_when_a_device_is_away_then_it_waits_in_words_and_can_be_cancele
     assert shoal("executions", "cancel", execution["id"])[2].endswith("[execution.ended]\n")
     assert shoal("commands", "watch", command["id"])[0] == 1
     assert shoal.json("commands", "cancel", command["id"])["is_done"]
+
+
+def test_log_when_collected_then_is_printed_or_written_and_another_execution_has_none(
+    shoal: Shoal, controller: Controller, agent: Agent, tmp_path: Path
+) -> None:
+    (device,) = shoal.json("devices", "list")["items"]
+    code, out, err = shoal(
+        "commands", "send", "collect-logs", "--device", device["id"], "--log-bytes", "2048", "--watch"
+    )
+    assert (code, "of its log" in out) == (0, True), err
+    (execution,) = shoal.json("executions", "list", "--kind", "command")["items"]
+    code, printed, _ = shoal("executions", "log", execution["id"])
+    assert (code, printed.startswith(f"# {device['id']}, agent ")) == (0, True)
+    assert shoal("executions", "log", execution["id"], "--output", str(tmp_path / "device.log"))[0] == 0
+    assert (tmp_path / "device.log").read_text() == printed
+    assert len(printed.encode()) == execution["result"]["log"]["size_bytes"] <= 2048
+    assert shoal("commands", "send", "ping", "--all", "--log-bytes", "2048")[0] == 2
+    ping = shoal.json("commands", "send", "ping", "--all", "--watch")
+    (answered,) = shoal.json("executions", "list", "--owner", ping["id"])["items"]
+    code, _, err = shoal("executions", "log", answered["id"])
+    assert (code, "execution.no_log" in err) == (1, True)
+
+
+def test_data_when_to_be_forgotten_then_it_is_asked_first(shoal: Shoal, controller: Controller, agent: Agent) -> None:
+    code, _, err = shoal("commands", "send", "forget-data", "--all")
+    assert (code, "Nobody can bring it back" in err) == (1, True)
+    assert shoal.json("commands", "list")["items"] == []
+    code, out, err = shoal("commands", "send", "forget-data", "--all", "--yes", "--watch")
+    assert (code, "deleted 0 B of datasets" in out) == (0, True), err

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from agent.facts import Surroundings, has_changed, read_facts, valid
 from agent.hardware.network import Way
+from agent.identity import Identity
 from agent.settings import Settings
 from shoal.wire.devices import Accelerator, Facts, FactsReport, NetworkInterface
+from tests.machines import write
 
 FILES = (
     "proc/cpuinfo",
@@ -156,3 +158,28 @@ def test_facts_when_the_way_to_the_controller_is_known_then_tell_its_length_and_
     around = Surroundings(metered={"wwan0": True}, way=way)
     facts = read_facts(Settings(state=tmp_path), "", around, root=tmp_path)
     assert (facts.is_metered, facts.round_trip_s) == (True, 0.06)
+
+
+def test_facts_when_a_machine_has_more_of_everything_than_any_then_fit_into_a_message(tmp_path: Path) -> None:
+    files = {"proc/device-tree/model": "m" * 300, "proc/cpuinfo": "model name\t: " + "c" * 300 + "\n"}
+    for count in range(100):
+        long = f"{count:03}" + '"' * 300
+        plain = f"{count:03}" + "t" * 300
+        files |= {
+            f"sys/class/thermal/thermal_zone{count}/type": plain,
+            f"sys/class/thermal/thermal_zone{count}/temp": "40000",
+            f"sys/class/hwmon/hwmon{count}/name": long,
+            f"sys/class/hwmon/hwmon{count}/power1_input": "1",
+            f"sys/class/net/enp{count}s0f0np0/device/uevent": "",
+            f"sys/class/net/enp{count}s0f0np0/operstate": "up",
+            f"sys/class/net/enp{count}s0f0np0/speed": "100000",
+            f"dev/hailo{count}": "",
+        }
+    write(tmp_path, files)
+    probed = tuple(Accelerator(kind="gpu", vendor="nvidia", name='"' * 96, found_by="nvml") for _ in range(40))
+    facts = read_facts(Settings(state=tmp_path), "", Surroundings(probed=probed), root=tmp_path)
+    counts = [len(facts.accelerators), len(facts.energy_counters), len(facts.temperatures_celsius)]
+    assert [*counts, len(facts.interfaces)] == [32, 64, 64, 32]
+    identity = Identity.open(tmp_path / "device")
+    report = FactsReport(id="1-1", session=1, sequence=1, facts=facts)
+    assert len(identity.seal(report, "shoal/1/d-aaaaaaaaaaaaaaaa/up/facts")) < 64 * 1024
