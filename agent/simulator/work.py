@@ -265,6 +265,6 @@ def moved(weights: bytes, seed: int) -> bytes:
     return encode_tensors(
         {
             name: (array * (1 + _STEP * luck.standard_normal(array.shape))).astype(array.dtype)
-            for name, array in arrays.items()
+            for name, array in sorted(arrays.items())  # the order in which they are read differs
         }
     )

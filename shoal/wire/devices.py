@@ -55,7 +55,7 @@ class Accelerator(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     Attributes:
         kind: `gpu`, `npu`, `tpu`, `vpu`.
-        vendor: In lower case: `nvidia`, `intel`, `google`, `hailo`, `rockchip`.
+        vendor: In lower case: `nvidia`, `intel`, `amd`, `google`, `hailo`, `rockchip`, `qualcomm`.
         found_by: `nvml`, `device_tree`, `openvino`, `device_node`: how it is known to be there.
     """
 
@@ -104,8 +104,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         runtimes: Installed inference runtimes that the agent offers, name to version.
         can_train: Whether the training process can start (torch is installed and allowed).
-        isa: Instruction sets that matter to neural networks, lower case: `neon`, `dotprod`, `i8mm`, `sve`, `avx2`,
-            `avx512f`, `avx512_vnni`, `avx_vnni`, `amx_int8`.
+        isa: Instruction sets that matter to neural networks, as Linux calls them: `neon`, `dotprod`, `i8mm`, `sve`,
+            `fp16`, `bf16`, `avx2`, `avx512f`, `avx512_vnni`, `avx_vnni`, `amx_int8` (docs/facts.md has all).
         board: As the device tree or the firmware names it: `Raspberry Pi 5 Model B Rev 1.0`.
         disk_bytes, disk_free_bytes: Of the file system that holds the artifact store.
         power_source: `mains` or `battery`.

@@ -78,7 +78,7 @@ class Place:
         self.broker = subprocess.Popen([self._program, "-c", self._broker_folder / CONFIG], stderr=subprocess.DEVNULL)
         wait_for(lambda: is_listening(self._port))
 
-    def start_agent(self) -> None:
+    def start_agent(self, **others: str) -> None:
         told = {
             "SHOAL_AGENT_STATE": str(self.state),
             "SHOAL_AGENT_TOKEN": self.token,
@@ -87,6 +87,7 @@ class Place:
             "SHOAL_AGENT_TELEMETRY_INTERVAL_S": str(INTERVAL_S),
             "SHOAL_AGENT_TELEMETRY_SEND_INTERVAL_S": "1",
             "SHOAL_AGENT_LOG_LEVEL": "DEBUG",
+            **others,
         }
         self.agent = subprocess.Popen([sys.executable, "-m", "agent", "run"], env={**os.environ, **told})
 
@@ -111,11 +112,15 @@ class Place:
         with closing(sqlite3.connect(f"file:{self.state / 'journal.db'}?mode=ro", uri=True)) as journal:
             return [at for (at,) in journal.execute("SELECT at_s FROM samples ORDER BY id")]
 
-    def message_in_flight(self) -> str:
-        """Give the id of the message that the agent is sending and the controller has not; empty for none."""
+    def sending(self) -> Sending:
+        """Give how far the agent is, as its disk has it."""
         with closing(sqlite3.connect(f"file:{self.state / 'journal.db'}?mode=ro", uri=True)) as journal:
             (kept,) = journal.execute("SELECT value FROM meta WHERE key = 'telemetry'").fetchone()
-        message = msgspec.msgpack.decode(kept, type=Sending).message
+        return msgspec.msgpack.decode(kept, type=Sending)
+
+    def message_in_flight(self) -> str:
+        """Give the id of the message that the agent is sending and the controller has not; empty for none."""
+        message = self.sending().message
         found = str(json.loads(json.loads(message)["body"])["id"]) if message else ""
         return "" if found in [one["id"] for one in self.messages()] else found
 
@@ -195,6 +200,20 @@ def test_message_when_the_agent_is_killed_before_its_acknowledgement_then_counts
     wait_for(lambda: place.times()[-1] > killed_at + 1, 90)
     assert message_id in [one["id"] for one in place.messages()]
     check_once(place.times())
+
+
+def test_budget_when_it_is_spent_then_samples_become_sparser_are_counted_and_none_is_sent(place: Place) -> None:
+    wait_for(lambda: len(place.times()) > 3, 60)
+    place.agent.terminate()
+    place.agent.wait()
+    before = len(place.messages())
+    place.start_agent(SHOAL_AGENT_TELEMETRY_BYTES_PER_DAY="1", SHOAL_AGENT_TELEMETRY_SEND_INTERVAL_S="0.2")
+    wait_for(lambda: place.sending().dropped > 0, 90)
+    sent = place.messages()[before:]
+    assert 0 < sum(len(json.dumps(one)) for one in sent) < 16 * 1024
+    left_bytes = place.sending().left_bytes
+    assert left_bytes is not None
+    assert left_bytes < 4096
 
 
 def test_log_when_collected_then_is_text_of_this_device_and_holds_no_secret(place: Place) -> None:

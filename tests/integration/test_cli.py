@@ -397,7 +397,7 @@ def test_log_when_collected_then_is_printed_or_written_and_another_execution_has
 
 
 def test_data_when_to_be_forgotten_then_it_is_asked_first(shoal: Shoal, controller: Controller, agent: Agent) -> None:
-    code, _, err = shoal("commands", "send", "forget-data", "--all")
+    code, _, err = shoal("commands", "send", "forget-data", "--all", given="n\n")
     assert (code, "Nobody can bring it back" in err) == (1, True)
     assert shoal.json("commands", "list")["items"] == []
     code, out, err = shoal("commands", "send", "forget-data", "--all", "--yes", "--watch")

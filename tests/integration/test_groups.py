@@ -196,7 +196,7 @@ def test_group_when_its_selector_changes_then_its_members_follow_at_once(databas
     with database.transaction() as session:
         groups.remove(session, "g")
     assert members(database, "g") == []
-    assert happened(database)[-2:] == [("group.left", "g", "d-a"), ("group.deleted", "g", None)]
+    assert happened(database)[2:] == [("group.deleted", "g", None)]
 
 
 def test_counts_when_members_come_and_go_then_say_who_is_online(database: Database) -> None:
