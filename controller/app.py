@@ -4,6 +4,7 @@ A role is what a process does: `api` (operators' door), `gateway` (devices' door
 signing key), `scheduler`, or `all` of them. Each part runs in a thread of its own, the main thread waits for signals.
 """
 
+import gc
 import json
 import logging
 import signal
@@ -20,6 +21,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, FastAPI
+from sqlalchemy.orm import configure_mappers
 from starlette.types import ASGIApp
 
 from controller import keys as secrets
@@ -167,7 +169,20 @@ def run(role: Role, settings: Settings) -> None:
             tasks.append(Task(name="webhooks", run=poster.run))
         if role.includes(Role.GATEWAY):
             require_broker(settings.broker_url)
+        spare_collector()
         run_until_signal(tasks, wake_up)
+
+
+def spare_collector() -> None:
+    """Take what was built at the start out of the garbage collector's sight, and let it look less often.
+
+    Messages that wait for their commit make it run, and it went through half a million objects that never go: 70 of
+    the 160 microseconds that a gateway needed for a message.
+    """
+    configure_mappers()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def prepare_database(database: Database, *, may_migrate: bool) -> None:

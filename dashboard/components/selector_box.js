@@ -75,7 +75,8 @@ export default {
       this.isWanted = false;
       this.$nextTick(this.fit);
     },
-    shown() {
+    // Not `shown`: what the server says meanwhile must not take back what was chosen among the same offers.
+    "completion.turn"() {
       this.active = -1;
     },
   },

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -228,3 +229,25 @@ def test_controller_when_nobody_answers_then_is_counted_and_asked_again(controll
     assert {trouble["code"] for trouble in simulator.troubles} == {"controller.unreachable"}
     assert simulator.end() == (0, "")
     controller.device_port = real
+
+
+def test_command_when_logged_in_then_makes_a_token_and_ends_at_ctrl_c(controller: Controller, tmp_path: Path) -> None:
+    token = controller.api.headers["Authorization"].removeprefix("Bearer ")
+    environment = {**os.environ, "SHOAL_URL": f"http://127.0.0.1:{controller.api_port}", "SHOAL_TOKEN": token}
+    command = [sys.executable, "-m", "shoal.cli", "simulate", "--devices", "3", "--json", "--label", "site=lyon"]
+    with subprocess.Popen(
+        [*command, "--state", str(tmp_path / "simulator")],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        told = next(line for line in process.stdout if json.loads(line)["online"] == 3)
+        process.send_signal(signal.SIGINT)
+        left = [json.loads(line) for line in process.stdout]
+        assert process.wait(30) == 0
+        assert process.stderr.read() == "Saying goodbye for all devices.\n"
+    assert json.loads(told)["enrolled"] == 3
+    assert left[-1]["online"] == 0
+    assert {device["labels"]["site"] for device in controller.get("/devices")["items"]} == {"lyon"}

@@ -48,7 +48,7 @@ def test_figures_when_asked_again_then_are_the_same_and_fit_the_wire(number: int
     made = machine(1, number)
     figures = curves.figures(made, at_s, serving=("digits",))
     assert figures == curves.figures(made, at_s, serving=("digits",))
-    series = {kind: [value] for kind, value in figures.items()}
+    series: dict[str, list[float | None]] = {kind: [value] for kind, value in figures.items()}
     told = Telemetry(id="1-1", session=1, sequence=1, begin=at_s, offsets=[0.0], series=series)
     assert msgspec.json.decode(msgspec.json.encode(told), type=Telemetry) == told
 
