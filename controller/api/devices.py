@@ -1,6 +1,7 @@
 """`/v1/devices`, `/v1/receipts`: the registry as operators see it."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -14,6 +15,7 @@ from controller.api.pagination import Wanted, follow_on, page
 from controller.devices import changes, export, groups, selectors, service
 from controller.devices.tables import DesiredRow, DeviceRow, ReceiptRow
 from controller.events import EventRow
+from controller.telemetry import service as telemetry
 from shoal.schemas.common import Page
 from shoal.schemas.devices import Device, DeviceChange, Difference, Event, Receipt, Slot
 from shoal.wire import signing
@@ -129,10 +131,12 @@ def _devices(session: Session, rows: Sequence[DeviceRow]) -> list[Device]:
         for device_id, epoch, version in session.execute(held.where(DesiredRow.device_id.in_(row.id for row in rows)))
     }
     names = groups.names_of(session, [row.number for row in rows])
-    return [_device(row, desired[row.id], names.get(row.number, [])) for row in rows]
+    heard = telemetry.received_at(session, [row.number for row in rows])
+    return [_device(row, desired[row.id], names.get(row.number, []), heard.get(row.number)) for row in rows]
 
 
-def _device(row: DeviceRow, desired: tuple[int, int], names: list[str]) -> Device:
+def _device(row: DeviceRow, desired: tuple[int, int], names: list[str], heard_at: datetime | None) -> Device:
+    seen = [at for at in (row.last_seen_at, heard_at) if at is not None]  # telemetry writes no row of devices
     reported: dict[str, Any] = row.reported
     return Device(
         id=row.id,
@@ -152,7 +156,7 @@ def _device(row: DeviceRow, desired: tuple[int, int], names: list[str]) -> Devic
         reported=(reported.get("epoch", 0), reported.get("version", 0)),
         agent_version=row.agent_version,
         online_since=row.online_since,
-        last_seen_at=row.last_seen_at,
+        last_seen_at=max(seen, default=None),
         enrolled_at=row.enrolled_at,
         certificate_expires_at=row.certificate_expires_at,
     )

@@ -166,20 +166,22 @@ def rates(rule: Rule, earlier: Sequence[Sample], samples: Sequence[Sample]) -> l
     return found
 
 
-def describe(rule: Rule, kind: str, value: float | None) -> str:
-    """Say what is the matter in a sentence.
+def describe(rule: Rule, kind: str, value: float | None, *, is_over: bool = False) -> str:
+    """Say what is the matter, or that it is over, in a sentence.
 
-    >>> describe(Rule(condition=Condition.BELOW, threshold=1e6, for_s=0, window_s=0), "disk.free_bytes", 12.5)
-    'disk.free_bytes is 12.5: below 1e+06.'
+    >>> rule = Rule(condition=Condition.BELOW, threshold=1e6, for_s=0, window_s=0)
+    >>> describe(rule, "disk.free_bytes", 12.5), describe(rule, "disk.free_bytes", 2e6, is_over=True)
+    ('disk.free_bytes is 12.5: below 1e+06.', 'disk.free_bytes is 2e+06: no longer below 1e+06.')
     """
-    lasted = f" for {rule.for_s:g} s" if rule.for_s else ""
+    no_longer = "no longer " if is_over else ""
+    lasted = f" for {rule.for_s:g} s" if rule.for_s and not is_over else ""
     if rule.condition is Condition.ABSENT:
-        return f"{kind} has not come{lasted}."
+        return f"{kind} has come again." if is_over else f"{kind} has not come{lasted}."
     said = "unknown" if value is None else f"{value:.6g}"
     if rule.condition in RATES:
         word = "rises" if rule.condition is Condition.RISING else "falls"
-        return f"{kind} changes by {said} a second: {word} by more than {rule.threshold:g}{lasted}."
-    return f"{kind} is {said}: {rule.condition} {rule.threshold:g}{lasted}."
+        return f"{kind} changes by {said} a second: {no_longer}{word} by more than {rule.threshold:g}{lasted}."
+    return f"{kind} is {said}: {no_longer}{rule.condition} {rule.threshold:g}{lasted}."
 
 
 def _holds(rule: Rule, sample: Sample, now: int) -> bool:

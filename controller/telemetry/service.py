@@ -4,7 +4,7 @@ What a device sent within the raw period is read from its messages; older times,
 sums, which the database adds up.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -92,6 +92,12 @@ def latest(session: Session, device_id: str) -> Latest:
         raise NotFound("telemetry.not_found", "This device has not sent a sample yet.")
     figures = {kind: newest.value for kind, newest in sorted(newest_decoder.decode(row.figures).items())}
     return Latest(device_id=device_id, figures=figures, at=row.at, received_at=row.received_at, dropped=row.dropped)
+
+
+def received_at(session: Session, numbers: Collection[int]) -> dict[int, datetime]:
+    """Give when the newest message of some devices came, by the devices' numbers."""
+    query = select(LatestRow.device, LatestRow.received_at).where(LatestRow.device.in_(numbers))
+    return {number: at for number, at in session.execute(query)}
 
 
 def kinds(session: Session, device_id: str | None) -> list[str]:

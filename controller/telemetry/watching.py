@@ -317,7 +317,8 @@ def _save(
         session.add(row)
     row.state = standing.state
     row.value = standing.value
-    row.message = alerts.describe(one.rule, one.kind, standing.value)
+    is_over = standing.state is State.RESOLVED
+    row.message = alerts.describe(one.rule, one.kind, standing.value, is_over=is_over)
     row.since = from_microseconds(standing.since)
     is_pending = standing.state is State.PENDING
     row.due_at = from_microseconds(alerts.due_at(one.rule, standing)) if is_pending else None

@@ -42,6 +42,6 @@ def sign(secret: str, body: bytes) -> str:
     """Give the value of `X-Shoal-Signature`.
 
     >>> sign("key", b"{}")[:14]
-    'sha256=9ab7a8d'
+    'sha256=a777724'
     """
     return f"sha256={hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()}"

@@ -113,7 +113,8 @@ def _course(alert: Alert) -> str:
     if alert.resolved_at is not None:
         return f"lasted {format.span((alert.resolved_at - alert.since).total_seconds())}"
     if alert.fired_at is not None:
-        return f"fired after {format.span((alert.fired_at - alert.since).total_seconds())}"
+        waited_s = (alert.fired_at - alert.since).total_seconds()
+        return f"fired after {format.span(waited_s)}" if waited_s >= 1 else "fired at once"
     return ""
 
 

@@ -7,6 +7,8 @@ import typer
 from pydantic import ValidationError
 
 from shoal.cli import (
+    alert_rules,
+    alerts,
     broker,
     commands,
     compressions,
@@ -28,10 +30,12 @@ from shoal.cli import (
     output,
     rollouts,
     simulate,
+    telemetry,
     tokens,
     up,
     variants,
     versions,
+    webhooks,
 )
 from shoal.cli.errors import CliError
 from shoal.client import ApiError, Unreachable
@@ -62,6 +66,9 @@ for _name, _noun, _panel in (
     ("groups", groups.app, _FLEET),
     ("labels", labels.app, _FLEET),
     ("enrollment-tokens", enrollment_tokens.app, _FLEET),
+    ("telemetry", telemetry.app, _FLEET),
+    ("alert-rules", alert_rules.app, _FLEET),
+    ("alerts", alerts.app, _FLEET),
     ("datasets", datasets.app, _REGISTRY),
     ("models", models.app, _REGISTRY),
     ("versions", versions.app, _REGISTRY),
@@ -79,6 +86,7 @@ for _name, _noun, _panel in (
     ("refusals", observe.refusals, _OFFICE),
     ("audit", observe.audit, _OFFICE),
     ("tokens", tokens.app, _OFFICE),
+    ("webhooks", webhooks.app, _OFFICE),
     ("broker", broker.app, _OFFICE),
 ):
     app.add_typer(_noun, name=_name, rich_help_panel=_panel)

@@ -71,9 +71,7 @@ def series(
     end = datetime.now(UTC)
     begin = end - timedelta(hours=hours)
     with connect() as client:
-        found = client.telemetry.series(
-            kind, device=device, selector=selector, begin=begin, end=end, step_s=step_s
-        )
+        found = client.telemetry.series(kind, device=device, selector=selector, begin=begin, end=end, step_s=step_s)
     columns = (
         Column[Point](title="At", of=lambda point: point.at.isoformat(timespec="seconds")),
         Column[Point](title="Mean", of=lambda point: measure(kind, point.mean), is_number=True),

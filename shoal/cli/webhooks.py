@@ -58,9 +58,7 @@ def create(
 def list_webhooks(every: Every = False, limit: Limit = 50, cursor: Cursor = None, as_json: Json = False) -> None:
     """List webhooks by name; never their secrets."""
     with connect() as client:
-        page = Paging(every, limit, cursor).read(
-            lambda limit, cursor: client.webhooks.list(limit=limit, cursor=cursor)
-        )
+        page = Paging(every, limit, cursor).read(lambda limit, cursor: client.webhooks.list(limit=limit, cursor=cursor))
     show_page(page, _COLUMNS, empty="No webhooks yet: make one with `shoal webhooks create`.", as_json=as_json)
 
 

@@ -236,6 +236,19 @@ def test_log_when_collected_then_is_text_of_this_device_and_holds_no_secret(plac
         assert "PRIVATE" not in told
 
 
+def test_log_when_the_broker_has_a_password_and_does_not_answer_then_says_so_without_it(place: Place) -> None:
+    wait_for(place.device, 60)
+    place.agent.terminate()
+    place.agent.wait()
+    enrolled = place.state / "enrolled.json"
+    told = json.loads(enrolled.read_text())
+    enrolled.write_text(json.dumps({**told, "broker_url": "mqtt://shoal:hunter2@127.0.0.1:1"}))
+    place.start_agent()
+    log = place.state / "logs/agent.log"
+    wait_for(lambda: "The broker at 127.0.0.1:1 does not answer" in log.read_text(), 60)
+    assert "hunter2" not in log.read_text()
+
+
 def test_log_when_another_command_was_given_then_there_is_none(place: Place) -> None:
     wait_for(place.device, 60)
     answer = place.ask("ping")

@@ -1,98 +1,37 @@
 """Telemetry from the gateway's batch to charts, on both databases."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
-from controller import migrate
-from controller.blobs import BlobStore
 from controller.db import Database, utc_now
 from controller.devices.lifecycle import DeviceState
 from controller.devices.tables import number_of
 from controller.errors import Invalid, NotFound
-from controller.events import OutboxRow
 from controller.gateway import router
 from controller.gateway.access import Inbound
 from controller.gateway.telemetry import TelemetryDoor
-from controller.observe import RefusalRow
 from controller.settings import Settings
 from controller.telemetry import fold, service
 from controller.telemetry.tables import LatestRow, MessageRow, RollupRow
-from shoal.wire import envelope, topics
-from shoal.wire.telemetry import Telemetry
+from shoal.wire import topics
 from tests.rows import add_device
-
-CAM = "d-abcdefghijklmno2"
-PRESS = "d-abcdefghijklmno3"
-STEP_S = 900
-
-
-@dataclass(frozen=True)
-class House:
-    database: Database
-    blobs: BlobStore
-    settings: Settings
-    door: TelemetryDoor
-
-    def take(self, *batch: Inbound, now: datetime | None = None) -> None:
-        with self.database.transaction() as session:
-            router.take(session, batch, self.blobs, self.door, now or utc_now())
-
-    def fold(self, limit: int = fold.BATCH) -> int:
-        with self.database.transaction() as session:
-            return fold.fold(session, STEP_S, utc_now(), limit=limit)
-
-    def count(self, table: Any) -> int:
-        with self.database.reading() as session:
-            return session.scalar(select(func.count()).select_from(table)) or 0
-
-    def refusals(self) -> dict[tuple[str, str], int]:
-        with self.database.reading() as session:
-            return {(row.device_id, row.code): row.count for row in session.scalars(select(RefusalRow))}
-
-    def answers(self) -> list[dict[str, Any]]:
-        with self.database.reading() as session:
-            rows = session.scalars(select(OutboxRow).where(OutboxRow.kind == "refusal").order_by(OutboxRow.id))
-            return [msgspec.json.decode(row.body) for row in rows]
-
-    def series(self, now: datetime | None = None, **wanted: Any) -> service.Series:
-        asked = {"device": None, "selector": None, "begin": None, "end": None, "step_s": None, **wanted}
-        with self.database.reading() as session:
-            return service.series(session, service.Wanted(**asked), self.settings, now or utc_now())
+from tests.telemetry import CAM, PRESS, STEP_S, House, message, open_house, raw
 
 
 @pytest.fixture
 def house(empty_database: Database, tmp_path: Path) -> House:
-    migrate.upgrade(empty_database)
-    with empty_database.transaction() as session:
-        add_device(session, CAM, labels={"site": "lyon"})
-        add_device(session, PRESS, labels={"site": "nice"})
-    settings = Settings(state=tmp_path)
-    return House(empty_database, BlobStore((tmp_path / "blobs").as_uri()), settings, TelemetryDoor(settings))
+    return open_house(empty_database, tmp_path)
 
 
 @pytest.fixture
 def begin() -> Iterator[float]:
     """The beginning of a step of time, a little while ago."""
     yield (utc_now().timestamp() - 2 * STEP_S) // STEP_S * STEP_S
-
-
-def message(begin: float, *, device: str = CAM, sequence: int = 1, **others: Any) -> Inbound:
-    columns: dict[str, Any] = {"offsets": [0.0, 10.0], "series": {"cpu.ratio": [0.5, 0.25]}, **others}
-    sample = Telemetry(id=f"1-{sequence}", session=1, sequence=sequence, begin=begin, **columns)
-    topic = topics.up(device, "telemetry")
-    return Inbound(topic, envelope.seal(sample, topic=topic))
-
-
-def raw(body: str, device: str = CAM) -> Inbound:
-    topic = topics.up(device, "telemetry")
-    return Inbound(topic, envelope.seal_text("telemetry", body, topic=topic))
 
 
 def test_message_when_delivered_again_then_counts_once(house: House, begin: float) -> None:
