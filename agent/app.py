@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from agent import commands, conversation, door, facts, status
+from agent import VERSION, commands, conversation, door, facts, status
 from agent.artifacts import ArtifactStore
 from agent.commands import Commands
 from agent.conversation import Conversation
@@ -113,7 +113,7 @@ class Agent:
                 boot_id=self._boot_id,
                 read_facts=self._inventory.report,
                 prepare=self._before_session,
-                connected=self._telemetry.wake,
+                connected=self._connected,
                 desired_came=self._supervisor.wake,
                 refused=lambda _code, _message: None,
             )
@@ -124,6 +124,7 @@ class Agent:
 
     async def run(self) -> bool:
         """Work until SIGTERM or SIGINT; then say goodbye and end the children. Gives whether to begin anew."""
+        _log.info("agent %s of %s begins", VERSION, self._identity.device_id)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -158,6 +159,10 @@ class Agent:
     async def _before_session(self, was_refused: bool) -> None:
         await self._inventory.survey()
         await self._renewal.before_session(was_refused)
+
+    def _connected(self) -> None:
+        _log.info("the session with the broker is open")
+        self._telemetry.wake()
 
     def _begin_anew(self) -> None:
         self._is_beginning_anew = True

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from shoal.wire.commands import CommandName, CommandResult, CommandSpec
 from shoal.wire.devices import ArtifactRef
 from shoal.wire.executions import ExecutionKind, Offer
 
+_log: Final = logging.getLogger(__name__)
 _RESTARTED: Final = "restarted_by"  # key of the journal, followed by the execution: the instance that was told to end
 _LEARNING: Final = frozenset({ExecutionKind.FEDERATED_ROUND, ExecutionKind.INCREMENTAL_UPDATE})
 
@@ -78,6 +80,7 @@ class Commands:
         do = self._doing.get(spec.name)
         if do is None:
             raise NeverDone("command.unknown", f"This agent knows no command {spec.name[:40]!r}.")
+        _log.info("command %s, execution %s, attempt %d", spec.name, offer.execution_id, offer.attempt)
         given = await do(offer, spec, tell)
         result = CommandResult(
             instance=self._parts.instance,

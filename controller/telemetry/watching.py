@@ -265,7 +265,7 @@ def _members(
 
 def _ids(session: Session, numbers: Sequence[int]) -> dict[int, str]:
     query = select(DeviceRow.number, DeviceRow.id).where(DeviceRow.number.in_(numbers))
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def _open_alerts(session: Session, names: Sequence[str], numbers: Sequence[int]) -> dict[tuple[str, int], AlertRow]:
