@@ -149,8 +149,7 @@ class Scheduler:
 
     def _watch(self, session: Session, now: datetime) -> None:
         watching.advance(session, now)
-        if now >= self._sweep_at:
-            watching.sweep(session, now)
+        if now >= self._sweep_at and watching.sweep(session, now):
             self._sweep_at = now + _SWEEP_INTERVAL
 
     def _prune(self, session: Session, now: datetime) -> None:

@@ -8,11 +8,10 @@ import itertools
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from paho.mqtt.client import Client
-from paho.mqtt.enums import MQTTErrorCode
-
+from controller.gateway.client import Gateway
 from controller.keys import Keys
 from tests.rig import BrokerAt, Office
 
@@ -20,14 +19,15 @@ from tests.rig import BrokerAt, Office
 def kill_at(acknowledgement: int) -> None:
     """Let this process die instead of acknowledging for the n-th time."""
     counted = itertools.count(1)
-    acknowledge = Client.ack
+    acknowledge = Gateway._acknowledge
 
-    def ack_or_die(self: Client, mid: int, qos: int) -> MQTTErrorCode:
-        if next(counted) == acknowledgement:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return acknowledge(self, mid, qos)
+    def acknowledge_or_die(self: Gateway, mids: Sequence[int]) -> None:
+        for mid in mids:
+            if next(counted) == acknowledgement:
+                os.kill(os.getpid(), signal.SIGKILL)
+            acknowledge(self, [mid])
 
-    Client.ack = ack_or_die  # type: ignore[method-assign]
+    Gateway._acknowledge = acknowledge_or_die  # type: ignore[method-assign]
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ import ssl
 import struct
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -241,7 +242,7 @@ class Gateway:
             [message.mid for connection, message in batch if connection == self._connection and message.qos]
         )
 
-    def _acknowledge(self, mids: list[int]) -> None:
+    def _acknowledge(self, mids: Sequence[int]) -> None:
         """Acknowledge messages of QoS 1 as one piece of bytes.
 
         paho's public `ack` makes a wake-up, a write and a TLS record of each, which is more than all else that is done

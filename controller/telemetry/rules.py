@@ -80,7 +80,7 @@ def change(session: Session, name: str, wanted: AlertRuleChange, now: datetime) 
     if wanted.is_enabled is not None:
         row.is_enabled = wanted.is_enabled
     if not row.is_enabled:
-        watching.resolve_all(session, name, now)
+        watching.end_alerts(session, name, now)
     session.flush()
     return row
 
@@ -92,7 +92,7 @@ def remove(session: Session, name: str, now: datetime) -> None:
         NotFound: `alert_rule.not_found`.
     """
     row = get(session, name)
-    watching.resolve_all(session, name, now)
+    watching.end_alerts(session, name, now)
     session.delete(row)
     session.flush()
 

@@ -97,7 +97,7 @@ def latest(session: Session, device_id: str) -> Latest:
 def received_at(session: Session, numbers: Collection[int]) -> dict[int, datetime]:
     """Give when the newest message of some devices came, by the devices' numbers."""
     query = select(LatestRow.device, LatestRow.received_at).where(LatestRow.device.in_(numbers))
-    return {number: at for number, at in session.execute(query)}
+    return dict(session.execute(query).all())
 
 
 def kinds(session: Session, device_id: str | None) -> list[str]:

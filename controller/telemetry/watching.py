@@ -9,13 +9,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
-from sqlalchemy import BigInteger, and_, case, delete, func, insert, literal, select, text, type_coerce
+from sqlalchemy import BigInteger, Select, and_, case, delete, func, insert, literal, select, text, type_coerce
 from sqlalchemy.orm import Session
 
 from controller import events
-from controller.db import from_microseconds, to_microseconds
+from controller.db import from_microseconds, new_id, to_microseconds
 from controller.devices.lifecycle import DeviceState
 from controller.devices.selector_language import Expression, parse
 from controller.devices.selector_sql import Scope, condition
@@ -61,13 +62,18 @@ def read_rules(session: Session) -> list[Watched]:
         select(AlertRuleRow).where(AlertRuleRow.is_enabled.is_(True)).order_by(AlertRuleRow.name)
     ):
         try:
-            meant = parse(row.selector).expression
+            meant = _parse(row.selector)
         except Invalid:
             _log.warning("the selector of the alert rule %s is none any more", row.name)
             continue
         rule = Rule(condition=Condition(row.condition), threshold=row.threshold, for_s=row.for_s, window_s=row.window_s)
         found.append(Watched(name=row.name, kind=row.kind, severity=row.severity, rule=rule, meant=meant))
     return found
+
+
+@lru_cache(maxsize=1024)
+def _parse(text: str) -> Expression:
+    return parse(text).expression
 
 
 class Watch:
@@ -130,12 +136,12 @@ class Watch:
         ended, after = alerts.after_samples(one.rule, before, samples, self._now)
         for last in ended:
             _save(self._session, one, device, device_id, row, last)
+            self._session.flush()  # only one may be open: the next is written after it
             row = None
         if after is not None:
             _save(self._session, one, device, device_id, row, after)
         elif row is not None:  # it was pending, and nobody has heard of it
             self._session.delete(row)
-            self._session.flush()
 
 
 def advance(session: Session, now: datetime) -> None:
@@ -146,28 +152,30 @@ def advance(session: Session, now: datetime) -> None:
     _look_at_silent(session, rules, now)
 
 
-def sweep(session: Session, now: datetime) -> None:
-    """Follow rules and devices: whom rules of silence mean now, and alerts that have lost their rule or device."""
+def sweep(session: Session, now: datetime) -> bool:
+    """Follow rules and devices: whom rules of silence mean now, and alerts that have lost their rule or device.
+
+    Returns:
+        Whether that was all; False where there was more than fits in one step.
+    """
     take_turn(session)
     rules = read_rules(session)
     at = to_microseconds(now)
     known = select(AlertRuleRow.name).where(AlertRuleRow.is_enabled.is_(True))
-    for row in session.scalars(select(AlertRow).where(_IS_OPEN, AlertRow.rule.not_in(known)).limit(_LOOKS)):
-        _resolve(session, row, at)
+    ended = len(_resolve_some(session, select(AlertRow).where(_IS_OPEN, AlertRow.rule.not_in(known)), at))
     for one in rules:
         is_meant = and_(DeviceRow.state == DeviceState.ACTIVE, condition(one.meant, Scope.FEW))
         query = (
             select(AlertRow)
             .join(DeviceRow, DeviceRow.number == AlertRow.device)
             .where(_IS_OPEN, AlertRow.rule == one.name, ~is_meant)
-            .limit(_LOOKS)
         )
-        for row in session.scalars(query):
-            _resolve(session, row, at)
+        ended = max(ended, len(_resolve_some(session, query, at)))
     session.execute(delete(AlertWatchRow).where(AlertWatchRow.rule.not_in(_silent(rules))))
     for one in rules:
         if one.rule.condition is Condition.ABSENT:
             _begin_to_watch(session, one, now)
+    return ended < _LOOKS
 
 
 def _begin_to_watch(session: Session, one: Watched, now: datetime) -> None:
@@ -313,7 +321,9 @@ def _save(
     """Write down how an alert stands, and tell that it fired or was resolved."""
     was = None if row is None else State(row.state)
     if row is None:
-        row = AlertRow(rule=one.name, device=device, device_id=device_id, kind=one.kind, severity=one.severity)
+        row = AlertRow(
+            id=new_id(), rule=one.name, device=device, device_id=device_id, kind=one.kind, severity=one.severity
+        )
         session.add(row)
     row.state = standing.state
     row.value = standing.value
@@ -324,7 +334,6 @@ def _save(
     row.due_at = from_microseconds(alerts.due_at(one.rule, standing)) if is_pending else None
     row.fired_at = None if standing.fired_at is None else from_microseconds(standing.fired_at)
     row.resolved_at = None if standing.resolved_at is None else from_microseconds(standing.resolved_at)
-    session.flush()  # the next of this rule and device comes after it
     if standing.fired_at is not None and was is not State.FIRING:
         _tell(session, "alert.fired", row)
     if standing.state is State.RESOLVED:
@@ -338,13 +347,18 @@ def _resolve(session: Session, row: AlertRow, at: int) -> None:
     else:
         row.state, row.due_at, row.resolved_at = State.RESOLVED, None, from_microseconds(at)
         _tell(session, "alert.resolved", row)
-    session.flush()
 
 
-def resolve_all(session: Session, name: str, now: datetime) -> None:
-    """End the open alerts of a rule."""
-    for row in session.scalars(select(AlertRow).where(_IS_OPEN, AlertRow.rule == name)).all():
-        _resolve(session, row, to_microseconds(now))
+def _resolve_some(session: Session, query: Select[AlertRow], at: int) -> list[AlertRow]:
+    rows = list(session.scalars(query.limit(_LOOKS)))
+    for row in rows:
+        _resolve(session, row, at)
+    return rows
+
+
+def end_alerts(session: Session, name: str, now: datetime) -> None:
+    """End the open alerts of a rule that watches no more; of very many the rest is left to `sweep`."""
+    _resolve_some(session, select(AlertRow).where(_IS_OPEN, AlertRow.rule == name), to_microseconds(now))
     session.execute(delete(AlertWatchRow).where(AlertWatchRow.rule == name))
 
 
