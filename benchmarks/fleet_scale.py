@@ -2,7 +2,7 @@
 
 `python -m benchmarks.fleet_scale [--quick]`.
 
-* A fleet of `shoal simulate` joins a controller in three processes (API, gateway, scheduler on SQLite) through a
+* A fleet of `shoal simulate` joins a controller in three processes (API, gateway, scheduler on PostgreSQL) through a
   Mosquitto with the generated configuration: each device has its own key, certificate, TLS session and birth. All of
   it shares this machine's processors, the fleet's own work too. Enrolments are counted from the first to the last;
   `all online` is from the simulator's start until the API says so; memory is resident, after all are online, less that
@@ -102,7 +102,8 @@ def main() -> int:
     cases: list[Case] = []
     with tempfile.TemporaryDirectory(prefix="shoal-fleet-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        cases += _fleet(folder / "fleet", size)
+        with postgresql(folder / "postgresql-fleet") as url:
+            cases += _fleet(folder / "fleet", url, size)
         cases += _filled(folder / "sqlite", "", "SQLite", size)
         with postgresql(folder / "postgresql") as url:
             cases += _filled(folder / "with-postgresql", url, "PostgreSQL", size)
@@ -112,9 +113,9 @@ def main() -> int:
 # The virtual fleet.
 
 
-def _fleet(folder: Path, size: Size) -> list[Case]:
+def _fleet(folder: Path, database_url: str, size: Size) -> list[Case]:
     cases: list[Case] = []
-    with _controller(folder, "") as running:
+    with _controller(folder, database_url) as running:
         before = {name: _resident_mb(process) for name, process in _both(running)}
         token = running.client.enrollment_tokens.create(
             EnrollmentTokenRequest(max_uses=size.devices, labels={"site": "lyon"})

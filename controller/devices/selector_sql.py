@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, func, not_, or_, select, true
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from controller.devices.selector_fields import GROUP, Kind, Shape
 from controller.devices.selector_language import All, And, Expression, Not, Op, Or, Term, print_path
@@ -22,6 +22,7 @@ _COLUMNS: Final[dict[str, ColumnElement[str] | InstrumentedAttribute[str]]] = {
     "state": func.coalesce(DeviceRow.state, ""),
 }
 _FLAGS: Final[dict[str, InstrumentedAttribute[bool]]] = {"online": DeviceRow.online, "flapping": DeviceRow.flapping}
+_FEW: Final = 20_000  # looks for each of so many devices are cheaper than a set of most of the fleet
 
 
 class Scope(Enum):
@@ -46,29 +47,56 @@ def condition(expression: Expression, scope: Scope = Scope.ALL) -> ColumnElement
             return or_(*(condition(operand, scope) for operand in operands))
 
 
+def planned(session: Session, expression: Expression) -> ColumnElement[bool]:
+    """Like `condition`, for the whole registry as it is now.
+
+    Where one of several comparisons that must all hold means few devices, the others are looked up for those alone.
+    """
+    if not isinstance(expression, And):
+        return condition(expression)
+    sets = [operand for operand in expression.operands if isinstance(operand, Term) and _is_set(operand)]
+    sizes = {index: _size(session, term) for index, term in enumerate(sets)}
+    rarest = min(sizes, key=sizes.__getitem__, default=None)
+    if rarest is None or sizes[rarest] > _FEW:
+        return condition(expression)
+    others = (condition(operand, Scope.FEW) for operand in expression.operands if operand is not sets[rarest])
+    return and_(condition(sets[rarest]), *others)
+
+
+def _size(session: Session, term: Term) -> int:
+    """Count the devices of which a comparison holds, but no further than counts."""
+    device, conditions = _set_of(term)
+    some = select(device).where(*conditions).limit(_FEW + 1).subquery()
+    return session.scalar(select(func.count()).select_from(some)) or 0
+
+
 def _term(term: Term, scope: Scope) -> ColumnElement[bool]:
     name = term.field.name
     if name in _COLUMNS:
         return _compared(_COLUMNS[name], term.op, term.values)
     if name in _FLAGS:
         return _FLAGS[name].is_not(not term.values[0])
-    if name == GROUP:
-        return _among(GroupMemberRow.device, [GroupMemberRow.group.in_(term.values)], scope)
+    device, conditions = _set_of(term)
+    if scope is Scope.ALL:
+        return DeviceRow.number.in_(select(device).where(*conditions))
+    return select(device).where(device == DeviceRow.number, *conditions).correlate(DeviceRow).exists()
+
+
+def _is_set(term: Term) -> bool:
+    return term.field.name not in _COLUMNS and term.field.name not in _FLAGS
+
+
+def _set_of(term: Term) -> tuple[InstrumentedAttribute[int], Sequence[ColumnElement[bool]]]:
+    """Give the column of devices, and the conditions, under which an index has those of which a comparison holds."""
+    if term.field.name == GROUP:
+        return GroupMemberRow.device, [GroupMemberRow.group.in_(term.values)]
     path = print_path(term.field, term.key)
     is_name = term.op is Op.HAS and term.field.shape is Shape.MAP
     if is_name or term.field.kind is Kind.TEXT:
         compared = _compared(DeviceTextRow.value, term.op, term.values)
-        return _among(DeviceTextRow.device, [DeviceTextRow.path == path, compared], scope)
+        return DeviceTextRow.device, [DeviceTextRow.path == path, compared]
     compared = _compared(DeviceNumberRow.value, term.op, [float(value) for value in term.values])
-    return _among(DeviceNumberRow.device, [DeviceNumberRow.path == path, compared], scope)
-
-
-def _among(
-    device: InstrumentedAttribute[int], conditions: Sequence[ColumnElement[bool]], scope: Scope
-) -> ColumnElement[bool]:
-    if scope is Scope.ALL:
-        return DeviceRow.number.in_(select(device).where(*conditions))
-    return select(device).where(device == DeviceRow.number, *conditions).correlate(DeviceRow).exists()
+    return DeviceNumberRow.device, [DeviceNumberRow.path == path, compared]
 
 
 def _compared(

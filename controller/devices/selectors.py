@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, aliased
 from controller.devices.lifecycle import DeviceState
 from controller.devices.selector_fields import FIELDS, GROUP, LABELS, MEANINGS, Field, Kind, Shape
 from controller.devices.selector_language import All, Op, Selector, Term, nearest, parse, print_path
-from controller.devices.selector_sql import condition
+from controller.devices.selector_sql import Scope, condition, planned
 from controller.devices.tables import DeviceRow, DeviceTextRow, EnrollmentTokenRow, GroupRow
 from controller.errors import NotFound
 
@@ -75,7 +75,7 @@ def named_ids(meant: Selector) -> list[str]:
 
 def select_devices(session: Session, text: str) -> list[DeviceRow]:
     """Give the active devices that a selector means now, ordered by id; what it names need not be there any more."""
-    query = select(DeviceRow).where(DeviceRow.state == DeviceState.ACTIVE, condition(parse(text).expression))
+    query = select(DeviceRow).where(DeviceRow.state == DeviceState.ACTIVE, planned(session, parse(text).expression))
     return list(session.scalars(query.order_by(DeviceRow.id)))
 
 
@@ -83,7 +83,7 @@ def count(session: Session, meant: Selector) -> tuple[int, int]:
     """Count the devices that a selector means, and the active ones of them."""
     is_active = case((DeviceRow.state == DeviceState.ACTIVE, 1), else_=0)
     query = select(func.count(), func.coalesce(func.sum(is_active), 0)).select_from(DeviceRow)
-    devices, active = session.execute(query.where(condition(meant.expression))).one()
+    devices, active = session.execute(query.where(planned(session, meant.expression))).one()
     return devices, int(active)
 
 
@@ -95,22 +95,17 @@ def read_page(
     Args:
         search: Part of an id or a host name; empty for any.
     """
-    conditions = [condition(meant.expression)]
-    if search:
-        conditions.append(_looks_like(search))
-    following = DeviceRow.id > (after or "")
-    if isinstance(meant.expression, All) and not search:
-        total = session.scalar(select(func.count()).select_from(DeviceRow)) or 0
-        return list(session.scalars(select(DeviceRow).where(following).order_by(DeviceRow.id).limit(limit))), total
-    # The condition is the dear part: it is evaluated once, for the count and for the page.
-    found = select(DeviceRow.id).where(*conditions).cte("found")
-    total_of = select(func.count()).select_from(found).scalar_subquery()
-    wanted = select(found.c.id, total_of).where(found.c.id > (after or "")).order_by(found.c.id).limit(limit)
-    rows = session.execute(wanted).all()
-    if not rows:
-        return [], session.scalar(select(total_of)) or 0
-    query = select(DeviceRow).where(DeviceRow.id.in_([device_id for device_id, _ in rows])).order_by(DeviceRow.id)
-    return list(session.scalars(query)), rows[0][1]
+    devices = session.scalar(select(func.count()).select_from(DeviceRow)) or 0
+    looks = [_looks_like(search)] if search else []
+    total = devices
+    if looks or not isinstance(meant.expression, All):
+        counted = select(func.count()).select_from(DeviceRow).where(planned(session, meant.expression), *looks)
+        total = session.scalar(counted) or 0
+    # Along the ids `limit` of `total` are found after `limit * devices / total` looks; the set of all is `total` rows.
+    is_common = total * total >= limit * devices
+    holds = condition(meant.expression, Scope.FEW) if is_common else planned(session, meant.expression)
+    query = select(DeviceRow).where(DeviceRow.id > (after or ""), holds, *looks).order_by(DeviceRow.id).limit(limit)
+    return list(session.scalars(query)), total
 
 
 def fields(session: Session) -> list[Known]:

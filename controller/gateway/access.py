@@ -1,13 +1,15 @@
 """Who may say what on MQTT: the device of the topic must be known, and its own key must have signed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from controller.blobs import BlobStore
-from controller.devices.tables import DeviceRow
+from controller.devices.tables import DesiredRow, DeviceRow
 from controller.errors import Forbidden
 from shoal.wire import envelope, signing, topics
 from shoal.wire.devices import Birth, FactsReport, Will
@@ -51,6 +53,14 @@ class Context:
     blobs: BlobStore
     envelope: bytes
     now: datetime
+
+
+def read_ahead(session: Session, topics_of_batch: Sequence[str]) -> list[DeviceRow | DesiredRow]:
+    """Read what the messages of a batch are about at once, instead of each for itself; hold on to what this gives."""
+    named = {topic.split("/")[2] for topic in topics_of_batch if topic.count("/") > 2}
+    ids = [device_id for device_id in named if topics.is_device_id(device_id)]
+    devices = session.scalars(select(DeviceRow).where(DeviceRow.id.in_(ids))).all()
+    return [*devices, *session.scalars(select(DesiredRow).where(DesiredRow.device_id.in_(ids)))]
 
 
 def device_of(session: Session, topic: str) -> DeviceRow:

@@ -18,7 +18,7 @@ from controller.devices.lifecycle import Act, DeviceState, require
 from controller.devices.tables import DeviceRow
 from controller.errors import ShoalError
 from controller.gateway import devices, executions, incremental, rollouts
-from controller.gateway.access import Context, Inbound, device_of, open_message
+from controller.gateway.access import Context, Inbound, device_of, open_message, read_ahead
 from controller.gateway.errors import Refusals
 from controller.gateway.telemetry import TelemetryDoor, is_telemetry
 from shoal.wire.devices import Birth, FactsReport, Will
@@ -44,12 +44,12 @@ _HANDLERS: Final[dict[type, Callable[[Context, Any], None]]] = {
 def take(session: Session, batch: Sequence[Inbound], blobs: BlobStore, telemetry: TelemetryDoor, now: datetime) -> None:
     """Do what messages ask for, or refuse them by name; failures of the database itself go to the caller."""
     refusals = Refusals()
-    figures: list[Inbound] = []
-    for inbound in batch:
-        if is_telemetry(inbound.topic):
-            figures.append(inbound)
-        else:
-            _take(session, inbound, blobs, refusals, now)
+    figures = [inbound for inbound in batch if is_telemetry(inbound.topic)]
+    others = [inbound for inbound in batch if not is_telemetry(inbound.topic)]
+    read = read_ahead(session, [inbound.topic for inbound in others])
+    for inbound in others:
+        _take(session, inbound, blobs, refusals, now)
+    del read  # the session remembers a row for as long as somebody holds it
     telemetry.take(session, figures, refusals, now)
     refusals.save(session)
 

@@ -87,6 +87,9 @@ LISTS = (
     "incremental-policies",
     "incremental-updates",
     "refusals",
+    "alert-rules",
+    "alerts",
+    "webhooks",
 )
 
 
