@@ -39,7 +39,7 @@ test: $(VENV)/.installed-dev services ## Set up, then run all tests
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 bench: $(VENV)/.installed-dev ## Run all benchmarks, one JSON line a case; writes benchmarks/results.json (ARGS="--quick")
 	@$(BIN)/python -m benchmarks $(ARGS)

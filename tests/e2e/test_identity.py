@@ -25,7 +25,7 @@ def change(controller: Controller, device_id: str, verb: str, **body: str) -> di
 
 
 def one_in(controller: Controller, state: str) -> dict[str, Any]:
-    found = wait_for(lambda: controller.get("/devices", state=state)["items"], 40)
+    found = wait_for(lambda: controller.get("/devices", selector=f"state == {state}")["items"], 40)
     assert len(found) == 1
     one: dict[str, Any] = found[0]
     return one

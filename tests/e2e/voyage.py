@@ -212,7 +212,7 @@ def online(controller: Controller, count: int) -> list[dict[str, Any]]:
     """Wait until so many devices are online and have said where they serve."""
 
     def found() -> list[dict[str, Any]]:
-        devices: list[dict[str, Any]] = controller.get("/devices", online=True)["items"]
+        devices: list[dict[str, Any]] = controller.get("/devices", selector="online")["items"]
         ready = [device for device in devices if device["facts"].get("inference_url")]
         return ready if len(ready) == count else []
 
