@@ -16,6 +16,7 @@ import pytest
 from controller import migrate
 from controller.db import Database
 from controller.keys import Keys
+from shoal.client import Client, Unreachable
 from shoal.runtimes import load_runtime
 from shoal.runtimes.golden import check_golden
 from shoal.schemas.artifacts import EvaluationRequest, Variant
@@ -180,6 +181,13 @@ def test_worker_when_killed_then_its_job_fails_by_name_and_the_next_one_gets_ano
     assert controller.ended(controller.compress(1)).state == "succeeded"
 
 
+def is_healthy(stranger: Client) -> bool:
+    try:
+        return stranger.observe.health() == {"status": "ok"}
+    except Unreachable:
+        return False
+
+
 def test_api_when_started_then_imports_neither_torch_nor_ray(tmp_path: Path) -> None:
     Keys.open(tmp_path)
     database = Database(f"sqlite:///{tmp_path / 'shoal.db'}")
@@ -195,7 +203,8 @@ def test_api_when_started_then_imports_neither_torch_nor_ray(tmp_path: Path) -> 
         "print([name for name in ('torch', 'ray', 'onnxruntime', 'openvino', 'onnx') if name in sys.modules])"
     )
     process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
-    wait_for(lambda: is_listening(port))
+    with Client(f"http://127.0.0.1:{port}") as stranger:
+        wait_for(lambda: is_healthy(stranger))  # it listens before it answers to signals
     process.terminate()
     output, _ = process.communicate(timeout=30)
     assert output.splitlines()[-1] == "[]"
