@@ -51,8 +51,9 @@ def planned(session: Session, expression: Expression) -> ColumnElement[bool]:
     """Like `condition`, for the whole registry as it is now.
 
     Where one of several comparisons that must all hold means few devices, the others are looked up for those alone.
+    PostgreSQL finds that by itself.
     """
-    if not isinstance(expression, And):
+    if not isinstance(expression, And) or session.get_bind().dialect.name != "sqlite":
         return condition(expression)
     sets = [operand for operand in expression.operands if isinstance(operand, Term) and _is_set(operand)]
     sizes = {index: _size(session, term) for index, term in enumerate(sets)}

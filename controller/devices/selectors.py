@@ -3,7 +3,7 @@
 Work is given to active devices only; lists, groups and label edits mean devices in every state.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -95,16 +95,39 @@ def read_page(
     Args:
         search: Part of an id or a host name; empty for any.
     """
-    devices = session.scalar(select(func.count()).select_from(DeviceRow)) or 0
     looks = [_looks_like(search)] if search else []
-    total = devices
-    if looks or not isinstance(meant.expression, All):
-        counted = select(func.count()).select_from(DeviceRow).where(planned(session, meant.expression), *looks)
-        total = session.scalar(counted) or 0
-    # Along the ids `limit` of `total` are found after `limit * devices / total` looks; the set of all is `total` rows.
-    is_common = total * total >= limit * devices
-    holds = condition(meant.expression, Scope.FEW) if is_common else planned(session, meant.expression)
-    query = select(DeviceRow).where(DeviceRow.id > (after or ""), holds, *looks).order_by(DeviceRow.id).limit(limit)
+    following = DeviceRow.id > (after or "")
+    if isinstance(meant.expression, All) and not looks:
+        total = session.scalar(select(func.count()).select_from(DeviceRow)) or 0
+        return list(session.scalars(select(DeviceRow).where(following).order_by(DeviceRow.id).limit(limit))), total
+    if session.get_bind().dialect.name == "sqlite":
+        return _read_along(session, meant, looks, following, limit)
+    # The condition is the dear part: it is evaluated once, for the count and for the page.
+    found = select(DeviceRow.id).where(condition(meant.expression), *looks).cte("found")
+    total_of = select(func.count()).select_from(found).scalar_subquery()
+    wanted = select(found.c.id, total_of).where(found.c.id > (after or "")).order_by(found.c.id).limit(limit)
+    rows = session.execute(wanted).all()
+    if not rows:
+        return [], session.scalar(select(total_of)) or 0
+    query = select(DeviceRow).where(DeviceRow.id.in_([device_id for device_id, _ in rows])).order_by(DeviceRow.id)
+    return list(session.scalars(query)), rows[0][1]
+
+
+def _read_along(
+    session: Session,
+    meant: Selector,
+    looks: Sequence[ColumnElement[bool]],
+    following: ColumnElement[bool],
+    limit: int,
+) -> tuple[list[DeviceRow], int]:
+    """Read a page along the ids where many devices are meant: SQLite stops where it is full."""
+    devices = session.scalar(select(func.count()).select_from(DeviceRow)) or 0
+    chosen = planned(session, meant.expression)
+    total = session.scalar(select(func.count()).select_from(DeviceRow).where(chosen, *looks)) or 0
+    # `limit` of `total` are found after `limit * devices / total` looks; the set of all is `total` rows.
+    if total * total >= limit * devices:
+        chosen = condition(meant.expression, Scope.FEW)
+    query = select(DeviceRow).where(following, chosen, *looks).order_by(DeviceRow.id).limit(limit)
     return list(session.scalars(query)), total
 
 
