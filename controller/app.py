@@ -20,7 +20,7 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from sqlalchemy.orm import configure_mappers
 from starlette.types import ASGIApp
 
@@ -124,7 +124,7 @@ def create_api(parts: deps.Parts | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     for router in _ROUTERS:
-        api.include_router(router, prefix="/v1")
+        api.include_router(router, prefix="/v1", dependencies=[Depends(deps.refuse_unknown_parameters)])
     errors.install(api)
     api.add_middleware(Requests)
     api.state.parts = parts

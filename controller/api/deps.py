@@ -6,11 +6,15 @@ failed commit takes back. Who calls is read in a transaction of its own, so that
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any, Final
 
 from anyio import from_thread
 from fastapi import Depends, Request
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 
@@ -19,7 +23,7 @@ from controller.auth.permissions import Permission, require
 from controller.auth.service import Caller, NotLoggedIn
 from controller.blobs import BlobStore, UrlSigner
 from controller.db import Database, utc_now
-from controller.errors import Unavailable
+from controller.errors import Invalid, Unavailable
 from controller.settings import Settings
 
 
@@ -75,6 +79,25 @@ Changer = Annotated[Caller, Depends(_allowed(Permission.CHANGE))]
 ProgramUploader = Annotated[Caller, Depends(_allowed(Permission.UPLOAD_PROGRAM))]
 Reading = Annotated[Session, Depends(_reading, scope="function")]
 Writing = Annotated[Session, Depends(_writing, scope="function")]
+
+
+async def refuse_unknown_parameters(request: Request) -> None:
+    """Refuse a query that asks for what the endpoint does not know: a misspelt filter would give everything.
+
+    Raises:
+        Invalid: `request.unknown_parameter`, with `suggestion`.
+    """
+    if not request.query_params:
+        return
+    route: APIRoute = request.scope["route"]
+    fields = get_flat_params(route.dependant)
+    known = sorted(field.alias for field in fields if isinstance(field.field_info, Query))
+    for name in request.query_params:
+        if name not in known:
+            like = get_close_matches(name[:64], known, n=1)
+            there = f"there are {', '.join(known)}" if known else "there are none"
+            message = f"This endpoint has no query parameter {name[:64]}; {there}."
+            raise Invalid("request.unknown_parameter", message, suggestion=like[0] if like else None)
 
 
 def body_chunks(request: Request) -> Iterator[bytes]:

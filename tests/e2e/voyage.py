@@ -176,6 +176,7 @@ class Agent:
             "SHOAL_AGENT_CONTROLLER_URL": f"https://127.0.0.1:{controller.device_port}",
             "SHOAL_AGENT_RUNTIMES": "onnxruntime",
             "SHOAL_AGENT_TELEMETRY_INTERVAL_S": "1",
+            "SHOAL_AGENT_TELEMETRY_SEND_INTERVAL_S": "1",
         }
         self.start()
 

@@ -197,6 +197,14 @@ def test_request_when_malformed_then_the_problem_names_the_field_and_not_the_val
     assert "s3cret" not in answer.text
 
 
+def test_query_when_it_has_a_parameter_that_no_endpoint_knows_then_is_refused_by_name(controller: Controller) -> None:
+    answer = controller.operator.get("/devices", params={"selectr": 'state == "pending"'})
+    assert code_of(answer) == (422, "request.unknown_parameter")
+    assert answer.json()["suggestion"] == "selector"
+    assert "cursor, limit, q, selector" in answer.json()["detail"]
+    assert code_of(controller.operator.get("/fleet", params={"state": "pending"})) == (422, "request.unknown_parameter")
+
+
 def test_request_when_too_large_then_is_refused(controller: Controller) -> None:
     answer = controller.operator.post("/models", content=b"[" * (9 * 1024 * 1024))
     assert code_of(answer) == (413, "request.too_large")
