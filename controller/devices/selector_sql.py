@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, func, not_, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, func, not_, or_, select, true, union
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from controller.devices.selector_fields import GROUP, Kind, Shape
@@ -64,6 +64,29 @@ def planned(session: Session, expression: Expression) -> ColumnElement[bool]:
     return and_(condition(sets[rarest]), *others)
 
 
+def is_broad(session: Session, expression: Expression) -> bool:
+    """Tell whether many devices may be meant: no comparison that has to hold is known to mean few."""
+    match expression:
+        case Term() if _is_set(expression):
+            return _size(session, expression) > _FEW
+        case And(operands=operands):
+            return all(is_broad(session, operand) for operand in operands)
+        case Or(operands=operands):
+            return any(is_broad(session, operand) for operand in operands)
+    return True
+
+
+def counting(session: Session, expression: Expression) -> Select[int]:
+    """Give the query that counts the devices that are meant; of alternatives in indexes alone, without the devices."""
+    terms = expression.operands if isinstance(expression, Or) else [expression]
+    sets = [_set_of(term) for term in terms if isinstance(term, Term) and _is_set(term)]
+    if len(sets) < len(terms):
+        return select(func.count()).select_from(DeviceRow).where(planned(session, expression))
+    # A device with two values of a list, or in two of the groups, is one device.
+    each = [select(device.label("device")).where(*conditions).distinct() for device, conditions in sets]
+    return select(func.count()).select_from((union(*each) if len(each) > 1 else each[0]).subquery())
+
+
 def _size(session: Session, term: Term) -> int:
     """Count the devices of which a comparison holds, but no further than counts."""
     device, conditions = _set_of(term)
@@ -80,7 +103,9 @@ def _term(term: Term, scope: Scope) -> ColumnElement[bool]:
     device, conditions = _set_of(term)
     if scope is Scope.ALL:
         return DeviceRow.number.in_(select(device).where(*conditions))
-    return select(device).where(device == DeviceRow.number, *conditions).correlate(DeviceRow).exists()
+    # OFFSET 0 keeps PostgreSQL from making a join of it, which it would compute whole for the first page of fifty.
+    look = select(device).where(device == DeviceRow.number, *conditions).correlate(DeviceRow)
+    return look.offset(0).exists()
 
 
 def _is_set(term: Term) -> bool:

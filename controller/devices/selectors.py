@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, aliased
 from controller.devices.lifecycle import DeviceState
 from controller.devices.selector_fields import FIELDS, GROUP, LABELS, MEANINGS, Field, Kind, Shape
 from controller.devices.selector_language import All, Op, Selector, Term, nearest, parse, print_path
-from controller.devices.selector_sql import Scope, condition, planned
+from controller.devices.selector_sql import Scope, condition, counting, is_broad, planned
 from controller.devices.tables import DeviceRow, DeviceTextRow, EnrollmentTokenRow, GroupRow
 from controller.errors import NotFound
 
@@ -100,9 +100,9 @@ def read_page(
     if isinstance(meant.expression, All) and not looks:
         total = session.scalar(select(func.count()).select_from(DeviceRow)) or 0
         return list(session.scalars(select(DeviceRow).where(following).order_by(DeviceRow.id).limit(limit))), total
-    if session.get_bind().dialect.name == "sqlite":
+    if session.get_bind().dialect.name == "sqlite" or is_broad(session, meant.expression):
         return _read_along(session, meant, looks, following, limit)
-    # The condition is the dear part: it is evaluated once, for the count and for the page.
+    # A set of few is the dear part: PostgreSQL evaluates it once, for the count and for the page.
     found = select(DeviceRow.id).where(condition(meant.expression), *looks).cte("found")
     total_of = select(func.count()).select_from(found).scalar_subquery()
     wanted = select(found.c.id, total_of).where(found.c.id > (after or "")).order_by(found.c.id).limit(limit)
@@ -120,10 +120,13 @@ def _read_along(
     following: ColumnElement[bool],
     limit: int,
 ) -> tuple[list[DeviceRow], int]:
-    """Read a page along the ids where many devices are meant: SQLite stops where it is full."""
+    """Read a page along the ids where many devices are meant: the database stops where it is full."""
     devices = session.scalar(select(func.count()).select_from(DeviceRow)) or 0
     chosen = planned(session, meant.expression)
-    total = session.scalar(select(func.count()).select_from(DeviceRow).where(chosen, *looks)) or 0
+    counted = counting(session, meant.expression)
+    if looks:
+        counted = select(func.count()).select_from(DeviceRow).where(chosen, *looks)
+    total = session.scalar(counted) or 0
     # `limit` of `total` are found after `limit * devices / total` looks; the set of all is `total` rows.
     if total * total >= limit * devices:
         chosen = condition(meant.expression, Scope.FEW)

@@ -16,7 +16,7 @@ import struct
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from paho.mqtt.client import PUBACK, Client, MQTTMessage
@@ -79,6 +79,14 @@ def broker_address(url: str) -> tuple[str, int]:
     return broker.hostname, broker.port or _PORTS[broker.scheme]
 
 
+class _Waiting(NamedTuple):
+    """A message that waits for its batch; `packet_id` is what is acknowledged, on the connection that it came by."""
+
+    connection: int
+    inbound: Inbound
+    packet_id: int | None
+
+
 class Gateway:
     """The devices' door on MQTT."""
 
@@ -89,7 +97,7 @@ class Gateway:
         self._blobs = blobs
         self._wake_up = wake_up
         self._telemetry = TelemetryDoor(settings)
-        self._inbox: queue.SimpleQueue[tuple[int, MQTTMessage]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Waiting] = queue.SimpleQueue()
         self._published: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._connection = 0  # counts connections: packet ids of an older one mean nothing to the next
         self._is_session_new = threading.Event()
@@ -179,7 +187,9 @@ class Gateway:
         _log.info("disconnected from the broker: %s", reason)
 
     def _arrived(self, _client: Client, _userdata: Any, message: MQTTMessage) -> None:
-        self._inbox.put((self._connection, message))
+        # Of paho's own message nothing is kept: its properties alone have 10 KB, and 10,000 wait while a fleet joins.
+        inbound = Inbound(message.topic, bytes(message.payload))
+        self._inbox.put(_Waiting(self._connection, inbound, message.mid if message.qos else None))
 
     def _acknowledged(self, _client: Client, _userdata: Any, mid: int, _reason: Any, _properties: Any) -> None:
         self._published.put(mid)
@@ -204,7 +214,7 @@ class Gateway:
                 self._drop_connection()
                 stop.wait(1)
 
-    def _next_batch(self) -> list[tuple[int, MQTTMessage]]:
+    def _next_batch(self) -> list[_Waiting]:
         """Wait for a message, and give it with those that are there; where many come, with those that just come in.
 
         A lone message is never kept waiting. Under load a larger batch has fewer commits, and this thread and paho's
@@ -233,14 +243,12 @@ class Gateway:
                 events.record(session, SESSION_BEGUN, subject=self._settings.controller_name)
             self._is_session_new.clear()
 
-    def _take(self, batch: list[tuple[int, MQTTMessage]]) -> None:
+    def _take(self, batch: list[_Waiting]) -> None:
         now = utc_now()
         with self._database.transaction() as session:
-            inbounds = [Inbound(message.topic, bytes(message.payload)) for _, message in batch]
-            router.take(session, inbounds, self._blobs, self._telemetry, now)
-        self._acknowledge(
-            [message.mid for connection, message in batch if connection == self._connection and message.qos]
-        )
+            router.take(session, [waiting.inbound for waiting in batch], self._blobs, self._telemetry, now)
+        mine = (waiting.packet_id for waiting in batch if waiting.connection == self._connection)
+        self._acknowledge([packet_id for packet_id in mine if packet_id is not None])
 
     def _acknowledge(self, mids: Sequence[int]) -> None:
         """Acknowledge messages of QoS 1 as one piece of bytes.
