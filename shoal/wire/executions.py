@@ -17,6 +17,7 @@ class ExecutionKind(StrEnum):
     FEDERATED_ROUND = "federated_round"
     INCREMENTAL_UPDATE = "incremental_update"
     COMMAND = "command"
+    PROFILE = "profile"
 
 
 class ReportState(StrEnum):
@@ -32,8 +33,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="of
     """Do this once. Sent again with the same `execution_id` after a loss; the device answers from its journal.
 
     Attributes:
-        type: An `ExecutionKind`; `spec` then is `FederatedRoundSpec`, `IncrementalUpdateSpec` or `CommandSpec`. Text,
-            so that a device can reject a kind that it does not know.
+        type: An `ExecutionKind`; `spec` then is `FederatedRoundSpec`, `IncrementalUpdateSpec`, `CommandSpec` or
+            `ProfileSpec`. Text, so that a device can reject a kind that it does not know.
         epoch, number: Grow with every offer to this device. One that does not grow is refused unless its execution is
             in the journal: whoever holds the broker could otherwise repeat an old command.
         timeout_s: Time from acceptance to the end, by the device's monotonic clock.
@@ -61,7 +62,8 @@ class ExecutionReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind
         attempt: The attempt it answers; an older attempt's report is ignored.
         progress: 0..1.
         code: For `failed` and `rejected`: stable and dotted, e.g. `artifact.digest_mismatch`.
-        result: For `succeeded`: `FederatedRoundResult`, `IncrementalUpdateResult`, or a command's, as JSON.
+        result: For `succeeded`: `FederatedRoundResult`, `IncrementalUpdateResult`, `ProfileResult` or a command's, as
+            JSON.
     """
 
     id: MessageId

@@ -7,6 +7,7 @@ import msgspec
 
 from shoal.wire.devices import ArtifactRef, Count, LongText, MessageId, Ratio, Sha256, ShortText
 from shoal.wire.incremental import DriftMonitor
+from shoal.wire.models import Preprocessing, Signature
 
 
 class SlotState(StrEnum):
@@ -25,10 +26,14 @@ class DesiredVariant(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         version: The version's number within its model, its version in the Open Inference Protocol too.
         recipe, runtime: What the variant is; `runtime` names the file under `shoal/runtimes`.
-        artifact, golden: The variant's bytes, and its golden set (safetensors: `input`, `output`).
+        artifact, golden: The variant's bytes, and its golden set (safetensors: `input.<name>`, `output.<name>`).
         execution_id: The rollout step that this answers; empty where nothing waits for it.
         attempt: Of that step, from 1: what failed once is tried again for a new attempt only.
         task: What the model does: `classification`. Confidence and drift exist for that one.
+        format: Of the file: `onnx`, `tflite`, `torchscript`, `ptl`, `pte`, `openvino`, `eim`.
+        signature: What the model takes and gives; the names are those of its outside, the file's own may differ.
+        preprocessing: What is done to raw data that comes instead of the inputs.
+        options: Of the runtime, e.g. a device or a delegate, as its back end documents them.
     """
 
     model: ShortText
@@ -42,6 +47,10 @@ class DesiredVariant(msgspec.Struct, frozen=True, kw_only=True):
     attempt: Count = 1
     task: ShortText = "classification"
     class_labels: list[ShortText] = []
+    format: ShortText = "onnx"
+    signature: Signature | None = None
+    preprocessing: Preprocessing = []
+    options: dict[ShortText, ShortText] = {}
 
 
 class Desired(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="desired"):
