@@ -28,9 +28,11 @@ from agent.inventory import Inventory, survey
 from agent.journal import Journal
 from agent.learning import Learning
 from agent.outbox import Outbox
+from agent.profiles import Profiles
 from agent.renewal import Renewal
 from agent.rollouts import Rollouts
 from agent.settings import Settings
+from agent.stores import Trust
 from agent.supervisor import Supervisor
 from agent.telemetry import Telemetry
 from shoal.wire.devices import Will
@@ -51,17 +53,24 @@ class Agent:
         has_lost_count = self._journal.get("session") is None
         self._outbox = Outbox(identity, self._journal, self._boot_id)
         self._inference = Inference(settings, self._journal)
+        store_trust = Trust(ca=settings.blobs_ca, without_tls=settings.blobs_http == "on")
+        self._open_door = functools.partial(Door, identity, store_trust)
+        store = ArtifactStore(settings.state / "artifacts", on_fetched=functools.partial(kept.note_download, settings))
         self._rollouts = Rollouts(
             journal=self._journal,
-            store=ArtifactStore(
-                settings.state / "artifacts", on_fetched=functools.partial(kept.note_download, settings)
-            ),
+            store=store,
             inference=self._inference,
             outbox=self._outbox,
-            door=lambda: Door(identity),
+            door=self._open_door,
         )
-        self._learning = Learning(settings.state / "learning", settings.data_folder(), lambda: Door(identity))
+        self._learning = Learning(settings.state / "learning", settings.data_folder(), self._open_door)
         self._incremental = Incremental(learning=self._learning, inference=self._inference, outbox=self._outbox)
+        self._profiles = Profiles(
+            settings.state / "profiles",
+            held=store,
+            door=self._open_door,
+            runtimes=lambda: facts.offered_runtimes(settings),
+        )
         self._inventory = Inventory(
             settings,
             boot_id=self._boot_id,
@@ -85,6 +94,7 @@ class Agent:
             {
                 ExecutionKind.FEDERATED_ROUND: Federated(self._learning).train,
                 ExecutionKind.INCREMENTAL_UPDATE: self._incremental.update,
+                ExecutionKind.PROFILE: self._profiles.measure,
                 ExecutionKind.COMMAND: Commands(
                     commands.Parts(
                         settings=settings,
@@ -147,6 +157,7 @@ class Agent:
         self._executions.resume()
         if not self._executions.open_ids():
             self._learning.forget()
+            self._profiles.forget()
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
         try:
             done, _ = await asyncio.wait([stopping, *parts], return_when=asyncio.FIRST_COMPLETED)

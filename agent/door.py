@@ -22,8 +22,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from agent import stores
 from agent.errors import AgentError
 from agent.identity import Identity, first_of, trust
+from agent.stores import SYSTEM_TRUST, Trust
 from shoal.wire.devices import EnrollAnswer, EnrollPending, EnrollRequest, Facts, Problem, RenewRequest
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ _PASSING: Final = frozenset(
         "request.too_slow",
     }
 )
+_REDIRECT: Final = 307
 _CANNOT_HELP: Final = frozenset({400, 403, 409, 413, 422})
 
 
@@ -59,10 +62,15 @@ class Pending(AgentError):
 
 
 class Door:
-    """The door of one controller."""
+    """The door of one controller.
 
-    def __init__(self, identity: Identity) -> None:
+    Args:
+        store_trust: In the object stores to which the controller may send us.
+    """
+
+    def __init__(self, identity: Identity, store_trust: Trust = SYSTEM_TRUST) -> None:
         self._identity = identity
+        self._store_trust = store_trust
         self._url = identity.known().controller_url
         self._pool = _pool(trust(identity.ca()))
 
@@ -83,21 +91,32 @@ class Door:
 
     @contextmanager
     def blob(self, sha256: str, start: int) -> Iterator[Iterator[bytes]]:
-        """Open an artifact's bytes from `start` on.
+        """Open an artifact's bytes from `start` on, at the controller or where it sends us.
 
         Raises:
             AgentError: `controller.unreachable`, or the controller's own code.
         """
-        path = f"/device/v1/blobs/{sha256}"
-        headers = {**self._identity.sign_request("GET", path, int(time.time())), "Range": f"bytes={start}-"}
         with _reaching(self._url):
-            response = self._pool.request("GET", self._url + path, headers=headers, preload_content=False)
+            response = self._ask_for_blob(sha256, start, may_redirect=True)
+            if response.status == _REDIRECT:
+                link = response.headers.get("Location", "")
+                response.close()
+                # A link that leads nowhere is no dead end: the controller then gives the bytes itself.
+                found = stores.follow(link, start, self._store_trust)
+                response = self._ask_for_blob(sha256, start, may_redirect=False) if found is None else found
             try:
                 if response.status not in (200, 206) or (start and response.status == 200):
                     raise _refusal(response.status, response.read(_MAX_ANSWER_BYTES))
                 yield response.stream(CHUNK_BYTES)
             finally:
                 response.close()
+
+    def _ask_for_blob(self, sha256: str, start: int, *, may_redirect: bool) -> "urllib3.BaseHTTPResponse":
+        path = f"/device/v1/blobs/{sha256}"
+        headers = {**self._identity.sign_request("GET", path, int(time.time())), "Range": f"bytes={start}-"}
+        if may_redirect:  # said, as a client that follows by itself would show its signature there
+            headers["Shoal-Redirect"] = "yes"
+        return self._pool.request("GET", self._url + path, headers=headers, preload_content=False, redirect=False)
 
     def upload(self, path: Path, sha256: str) -> None:
         """Send a file, named by its digest; sending it again changes nothing.

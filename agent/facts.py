@@ -8,7 +8,6 @@ import shutil
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -22,9 +21,8 @@ from agent.hardware.digest import hardware_id
 from agent.hardware.files import printable, text
 from agent.settings import Settings
 from shoal.wire.devices import Accelerator, Facts
+from shoal.wire.runtimes import available_runtimes
 
-# The distributions of the files under `shoal/runtimes`; told without importing any.
-_RUNTIMES: Final = {"onnxruntime": "onnxruntime", "openvino": "openvino"}
 _VOLATILE: Final = ("temperatures_celsius", "battery_ratio", "round_trip_s", "download_bytes_per_s", "disk_free_bytes")
 _DISK_SHARE: Final = 0.1  # of the disk: as much must its free space change to be worth a message
 
@@ -128,12 +126,7 @@ def _steady(facts: Facts) -> dict[str, Any]:
 def offered_runtimes(settings: Settings) -> dict[str, str]:
     """Give the runtimes that are installed, narrowed by the setting, with their versions."""
     narrowed = settings.narrowed()
-    offered: dict[str, str] = {}
-    for name, distribution in _RUNTIMES.items():
-        if not narrowed or name in narrowed:
-            with suppress(metadata.PackageNotFoundError):
-                offered[name] = metadata.version(distribution)
-    return offered
+    return {name: version for name, version in available_runtimes().items() if not narrowed or name in narrowed}
 
 
 def boot_id() -> str:

@@ -105,6 +105,10 @@ class Inference:
             path=str(path),
             golden=str(golden),
             class_labels=variant.class_labels,
+            task=variant.task,
+            signature=msgspec.to_builtins(variant.signature),
+            preprocessing=msgspec.to_builtins(variant.preprocessing),
+            options=variant.options,
         )
         return msgspec.convert(answer, Loaded)
 
@@ -169,8 +173,16 @@ async def try_variant(variant: DesiredVariant, path: Path, golden: Path) -> Gold
     trial = Child("shoal.runtimes.runner")
     try:
         await trial.start()
-        await trial.ask("load", timeout_s=_LOAD_TIMEOUT_S, runtime=variant.runtime, path=str(path))
-        return msgspec.convert(await trial.ask("golden", timeout_s=_LOAD_TIMEOUT_S, path=str(golden)), GoldenResult)
+        await trial.ask(
+            "load",
+            timeout_s=_LOAD_TIMEOUT_S,
+            runtime=variant.runtime,
+            path=str(path),
+            signature=msgspec.to_builtins(variant.signature),
+            options=variant.options,
+        )
+        answer = await trial.ask("golden", timeout_s=_LOAD_TIMEOUT_S, path=str(golden), task=variant.task)
+        return msgspec.convert(answer, GoldenResult)
     finally:
         await trial.stop()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from shoal.runtimes.model import Tensor
+from shoal.runtimes.model import Array
 from shoal.training.drift import PopulationStability
 from shoal.wire.incremental import DriftMonitor
 
@@ -42,7 +42,7 @@ class Watch:
         }
 
 
-def confidences(logits: Tensor) -> list[float]:
+def confidences(logits: Array) -> list[float]:
     """Give the largest softmax probability of each sample.
 
     Args:

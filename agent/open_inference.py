@@ -1,11 +1,15 @@
 """The Open Inference Protocol v2: bodies to tensors and back, in JSON and in binary. Knows no HTTP server."""
 
+import math
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
-from shoal.runtimes.model import BadModel, Tensor, TensorSpec
+from shoal.runtimes.bodies import array_of, described, known_datatype, shaped
+from shoal.runtimes.model import DTYPES, Array, BadModel
+from shoal.wire.models import TensorSpec
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 
@@ -52,46 +56,67 @@ def parse_request(body: bytes, header_length: str | None) -> tuple[InferRequest,
         raise BadModel("request.malformed", f"Not an inference request: {error}") from error
 
 
-def tensor_of(asked: InferRequest, binary: bytes, spec: TensorSpec) -> Tensor:
-    """Give the one input.
+def tensors_of(asked: InferRequest, binary: bytes) -> dict[str, Array]:
+    """Give the inputs by name; whether they are the model's, the model tells.
+
+    Args:
+        binary: The tensors that came so, one after the other in the order of the inputs.
 
     Raises:
-        BadModel: `input.unknown`, `input.bad_size`, `input.bad_shape`.
+        BadModel: `input.unknown`, `input.bad_datatype`, `input.bad_size`, `input.bad_shape`.
     """
-    if len(asked.inputs) != 1 or asked.inputs[0].name != spec.name or asked.inputs[0].datatype != spec.datatype:
-        raise BadModel("input.unknown", f"The one input is {spec.name}, {spec.datatype}.")
-    tensor = asked.inputs[0]
-    size = tensor.parameters.get("binary_data_size")
-    try:
+    tensors: dict[str, Array] = {}
+    rest = memoryview(binary)
+    for tensor in asked.inputs:
+        if tensor.name in tensors:
+            raise BadModel("input.unknown", f"The input {tensor.name[:80]} came twice.")
+        size = tensor.parameters.get("binary_data_size")
         if size is None:
-            flat = np.asarray(tensor.data, dtype=np.float32)
-        elif size != len(binary):
-            raise BadModel("input.bad_size", f"{len(binary)} bytes of tensors came, announced were {size}.")
+            tensors[tensor.name] = array_of(tensor.name, tensor.datatype, tensor.shape, tensor.data)
         else:
-            flat = np.frombuffer(binary, dtype="<f4")
-        return np.asarray(flat.reshape(tensor.shape), dtype=np.float32)
-    except (ValueError, TypeError) as error:
-        raise BadModel("input.bad_shape", f"The data does not make a tensor of shape {tensor.shape}.") from error
+            tensors[tensor.name] = _binary(tensor, rest, size)
+            rest = rest[size:]
+    if rest:
+        raise BadModel("input.bad_size", f"{len(rest)} bytes of tensors came that no input announces.")
+    return tensors
 
 
 def answer(
-    asked: InferRequest, output: Tensor, *, model: str, version: int, spec: TensorSpec
+    asked: InferRequest, outputs: Mapping[str, Array], *, model: str, version: int
 ) -> tuple[bytes, str, dict[str, str]]:
-    """Give the body, the media type and the headers of an answer, in binary where the request wants it."""
-    described: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": list(output.shape)}
-    told = {"model_name": model, "model_version": str(version), "id": asked.id, "outputs": [described]}
-    wants_binary = bool(asked.parameters.get("binary_data_output")) or any(
-        wanted.parameters.get("binary_data") for wanted in asked.outputs
-    )
-    if not wants_binary:
-        described["data"] = output.ravel().tolist()
-        return msgspec.json.encode(told), "application/json", {}
-    raw = np.ascontiguousarray(output, dtype="<f4").tobytes()
-    described["parameters"] = {"binary_data_size": len(raw)}
-    header = msgspec.json.encode(told)
-    return header + raw, "application/octet-stream", {HEADER_LENGTH: str(len(header))}
+    """Give the body, the media type and the headers of an answer: those outputs that were asked for, or all of them.
+
+    Raises:
+        BadModel: `output.unknown`.
+    """
+    wanted = asked.outputs or [InferOutput(name=name) for name in outputs]
+    told, binary = [], []
+    for one in wanted:
+        if one.name not in outputs:
+            raise BadModel("output.unknown", f"There is no output {one.name[:80]}; there are: {', '.join(outputs)}.")
+        array = outputs[one.name]
+        tensor = described(one.name, array)
+        if one.parameters.get("binary_data", asked.parameters.get("binary_data_output")):
+            binary.append(np.ascontiguousarray(array).tobytes())
+            tensor["parameters"] = {"binary_data_size": len(binary[-1])}
+        else:
+            tensor["data"] = array.ravel().tolist()
+        told.append(tensor)
+    header = msgspec.json.encode({"model_name": model, "model_version": str(version), "id": asked.id, "outputs": told})
+    if not binary:
+        return header, "application/json", {}
+    return b"".join([header, *binary]), "application/octet-stream", {HEADER_LENGTH: str(len(header))}
 
 
 def describe(spec: TensorSpec) -> dict[str, Any]:
     """Give a tensor as a model's metadata name it."""
-    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
+    return {"name": spec.name, "datatype": str(spec.datatype), "shape": list(spec.shape)}
+
+
+def _binary(tensor: InferInput, rest: memoryview, size: Any) -> Array:
+    dtype = DTYPES[known_datatype(tensor.name, tensor.datatype)]
+    announced = size if isinstance(size, int) and size >= 0 else -1
+    if len(rest) < announced or announced != math.prod(tensor.shape) * dtype.itemsize:
+        message = f"{len(rest)} bytes of tensors are there; {tensor.name[:80]} announces {size} for {tensor.shape[:8]}."
+        raise BadModel("input.bad_size", message)
+    return shaped(tensor.name, np.frombuffer(rest[:announced], dtype), tensor.shape)

@@ -41,11 +41,10 @@ class Sampler:
         self._sys = root / "sys"
         self._process = psutil.Process()
         self._traffic: tuple[float, int, int] | None = None
-        self._energy: dict[Path, tuple[float, int]] = {}
+        self._energy = (time.monotonic(), meters.package_counters(root=root))
         self._counts: dict[str, tuple[int, int, int]] = {}  # model -> version, requests, failures
         psutil.cpu_percent()  # the first call gives nothing: it begins the interval
         self._read_traffic()
-        self._read_rapl_watts()
 
     def read(self, models: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         """Give the figures of now.
@@ -89,29 +88,16 @@ class Sampler:
         for supply in found(self._sys, "class/power_supply/*"):
             if text(supply / "type") == "Battery" and text(supply / "status") == "Discharging":
                 return _supply_watts(supply)
-        rails = [number(file) for file in found(self._sys, "class/hwmon/hwmon*/power*_input")]
-        for chip in found(self._sys, "class/hwmon/hwmon*"):
-            if text(chip / "name") == "ina3221":  # it knows amperes and volts of each rail
-                rails += [_product(chip / f"curr{n}_input", chip / f"in{n}_input") for n in (1, 2, 3)]
-        known = [micro for micro in rails if micro is not None]
-        # The rails behind the machine's input are part of it: a sum would count them twice.
-        return max(known) / 1e6 if known else self._read_rapl_watts()
+        rails = meters.rail_watts(root=self._root)
+        return self._read_package_watts() if rails is None else rails
 
-    def _read_rapl_watts(self) -> float | None:
-        """Give the processors' packages' power since the reading before; their counters wrap around."""
-        watts: list[float] = []
-        for zone in found(self._sys, "class/powercap/intel-rapl:*"):
-            used_uj, most_uj = number(zone / "energy_uj"), number(zone / "max_energy_range_uj")
-            if zone.name.count(":") != 1 or used_uj is None:  # a zone within a package
-                continue
-            now, before = time.monotonic(), self._energy.get(zone)
-            self._energy[zone] = (now, used_uj)
-            if before is not None and now > before[0]:
-                more_uj = used_uj - before[1]
-                more_uj += (most_uj or 0) if more_uj < 0 else 0
-                if more_uj >= 0:
-                    watts.append(more_uj / 1e6 / (now - before[0]))
-        return sum(watts) if watts else None
+    def _read_package_watts(self) -> float | None:
+        """Give the processors' packages' power since the reading before."""
+        now, counters = time.monotonic(), meters.package_counters(root=self._root)
+        before_at, before = self._energy
+        self._energy = (now, counters)
+        joules = meters.used_joules(before, counters)
+        return joules / (now - before_at) if joules is not None and now > before_at else None
 
     def _read_traffic(self) -> dict[str, float | None]:
         """Give the bytes a second since the reading before, of what hardware stands behind: bridges count it again."""
@@ -176,11 +162,6 @@ def fits(kind: str, figure: float) -> bool:
 def _supply_watts(supply: Path) -> float | None:
     micro = number(supply / "power_now")
     if micro is None:
-        pico = _product(supply / "current_now", supply / "voltage_now")
+        pico = meters.product(supply / "current_now", supply / "voltage_now")
         micro = None if pico is None else pico // 10**6
     return None if micro is None else abs(micro) / 1e6
-
-
-def _product(amperes: Path, volts: Path) -> int | None:
-    one, other = number(amperes), number(volts)
-    return None if one is None or other is None else one * other

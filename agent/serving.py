@@ -15,7 +15,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -30,45 +30,65 @@ from starlette.routing import Route
 
 from agent import VERSION, open_inference
 from agent.monitors import Watch, confidences
-from shoal.runtimes import available_runtimes, load_runtime
+from shoal.runtimes import load_runtime, runtime_version
 from shoal.runtimes.golden import check_golden
-from shoal.runtimes.model import BadModel, LoadedModel, Tensor
+from shoal.runtimes.model import Array, BadModel, LoadedModel
+from shoal.runtimes.preprocessing import inputs_of, raw_spec
 from shoal.wire.incremental import DriftMonitor
+from shoal.wire.models import Preprocessing, PreprocessingStep, Signature, Task
 
 MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
 _LENGTH: Final = struct.Struct(">I")
 _LATENCIES: Final = 1000  # samples that the percentiles are taken of
 
 
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """What the agent asks for, of a desired document; `path` and `golden` are files."""
+
+    model: str
+    version: int
+    runtime: str
+    path: str
+    golden: str
+    class_labels: list[str]
+    task: str = Task.CLASSIFICATION
+    signature: Signature | None = None
+    preprocessing: Preprocessing = []
+    options: dict[str, str] = {}
+
+
 class Served:
     """A loaded variant and what it did since."""
 
-    def __init__(self, *, model: str, version: int, loaded: LoadedModel, class_labels: list[str]) -> None:
-        self.model = model
-        self.version = version
+    def __init__(self, variant: Variant, loaded: LoadedModel) -> None:
+        self.model = variant.model
+        self.version = variant.version
         self.loaded = loaded
-        self.class_labels = class_labels
+        self.class_labels = variant.class_labels
+        self.preprocessing: list[PreprocessingStep] = variant.preprocessing
+        self.has_confidence = variant.task == Task.CLASSIFICATION
         self.watch: Watch | None = None
         self.requests = 0
         self.samples = 0
         self.failures = 0
         self.latencies_ms: deque[float] = deque(maxlen=_LATENCIES)
 
-    def infer(self, batch: Tensor) -> Tensor:
-        """Infer, and count it."""
+    def infer(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """Infer, from the model's inputs or from raw data, and count it."""
         self.requests += 1
         start = time.perf_counter()
         try:
-            output = self.loaded.infer(batch)
+            outputs = self.loaded.infer(inputs_of(tensors, self.loaded.inputs, self.preprocessing))
         except BadModel:
             self.failures += 1
             raise
         self.latencies_ms.append((time.perf_counter() - start) * 1000)
-        before, self.samples = self.samples, self.samples + len(output)
-        if self.watch is not None and output.ndim == 2:  # logits: what else a model may give has no confidence
-            for number, confidence in enumerate(confidences(output), start=before + 1):
+        first = next(iter(outputs.values()))
+        before, self.samples = self.samples, self.samples + (len(first) if first.ndim else 1)
+        if self.watch is not None and self.has_confidence and _are_logits(first):
+            for number, confidence in enumerate(confidences(first), start=before + 1):
                 self.watch.look(confidence, number)
-        return output
+        return outputs
 
     def figures(self) -> dict[str, Any]:
         """Give the counts for telemetry."""
@@ -110,17 +130,16 @@ class Server:
         except OSError as error:
             return {"ok": False, "code": "artifact.unreadable", "message": str(error)}
 
-    async def load(
-        self, *, model: str, version: int, runtime: str, path: str, golden: str, class_labels: list[str]
-    ) -> dict[str, Any]:
-        """Load a variant and let it serve if its golden set passes; else what served goes on serving."""
+    async def load(self, **variant: Any) -> dict[str, Any]:
+        """Load a `Variant` and let it serve if its golden set passes; else what served goes on serving."""
+        asked = msgspec.convert(variant, Variant)
         # In a thread, so that requests are answered meanwhile; the traffic moves on the loop, between two requests.
-        loaded, answer = await asyncio.to_thread(_load_and_prove, runtime, Path(path), Path(golden))
+        loaded, answer = await asyncio.to_thread(_load_and_prove, asked)
         if answer["golden"]["passed"]:
-            await self.unload(model=model)
-            served = Served(model=model, version=version, loaded=loaded, class_labels=class_labels)
+            await self.unload(model=asked.model)
+            served = Served(asked, loaded)
             self._set_watch(served)
-            self._served[model] = served
+            self._served[asked.model] = served
         else:
             loaded.close()
         return answer
@@ -193,26 +212,29 @@ class Server:
 
     async def _describe(self, request: Request) -> Response:
         served = self._find(request)
-        labels = {"class_labels": json.dumps(served.class_labels)}
-        return JSONResponse(
-            {
-                "name": served.model,
-                "versions": [str(served.version)],
-                "platform": "shoal",
-                "inputs": [open_inference.describe(served.loaded.input)],
-                "outputs": [{**open_inference.describe(served.loaded.output), "parameters": labels}],
+        outputs = [open_inference.describe(spec) for spec in served.loaded.outputs]
+        outputs[0]["parameters"] = {"class_labels": json.dumps(served.class_labels)}
+        about: dict[str, Any] = {
+            "name": served.model,
+            "versions": [str(served.version)],
+            "platform": "shoal",
+            "inputs": [open_inference.describe(spec) for spec in served.loaded.inputs],
+            "outputs": outputs,
+        }
+        if served.preprocessing and len(served.loaded.inputs) == 1:
+            # What may come instead of the inputs.
+            about["parameters"] = {
+                "raw_input": open_inference.describe(raw_spec(served.preprocessing)),
+                "preprocessing": msgspec.to_builtins(served.preprocessing),
             }
-        )
+        return JSONResponse(about)
 
     async def _infer(self, request: Request) -> Response:
         served = self._find(request)
         body = await _body(request)
         asked, binary = open_inference.parse_request(body, request.headers.get(open_inference.HEADER_LENGTH))
-        batch = open_inference.tensor_of(asked, binary, served.loaded.input)
-        output = served.infer(batch)
-        content, media_type, headers = open_inference.answer(
-            asked, output, model=served.model, version=served.version, spec=served.loaded.output
-        )
+        outputs = served.infer(open_inference.tensors_of(asked, binary))
+        content, media_type, headers = open_inference.answer(asked, outputs, model=served.model, version=served.version)
         return Response(content, media_type=media_type, headers=headers)
 
     def _find(self, request: Request) -> Served:
@@ -223,14 +245,23 @@ class Server:
         return served
 
 
-def _load_and_prove(runtime: str, path: Path, golden: Path) -> tuple[LoadedModel, dict[str, Any]]:
-    data = path.read_bytes()
-    loaded = load_runtime(runtime).open(data)
-    return loaded, {
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "runtime_version": available_runtimes()[runtime],
-        "golden": check_golden(loaded, golden.read_bytes()).as_dict(),
-    }
+def _load_and_prove(variant: Variant) -> tuple[LoadedModel, dict[str, Any]]:
+    path = Path(variant.path)
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    loaded = load_runtime(variant.runtime).open(path, signature=variant.signature, options=variant.options)
+    try:
+        golden = check_golden(loaded, Path(variant.golden).read_bytes(), variant.task)
+    except BaseException:
+        loaded.close()
+        raise
+    answer = {"sha256": sha256, "runtime_version": runtime_version(variant.runtime), "golden": golden.as_dict()}
+    return loaded, answer
+
+
+def _are_logits(output: Array) -> bool:
+    """Tell whether an output has a confidence; what else a model may give has none."""
+    return output.ndim == 2 and output.shape[1] > 1 and output.dtype.kind == "f"
 
 
 async def _body(request: Request) -> bytes:

@@ -28,6 +28,7 @@ _RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "telemetry_send_interval_s": (lambda value: math.isfinite(value) and value > 0, "a number of seconds above 0"),
     "telemetry_bytes_per_day": (lambda value: 0 <= value <= 2**40, "a number of bytes, 0 to 2^40"),
     "measure": (lambda value: value in ("on", "off"), "on or off"),
+    "blobs_http": (lambda value: value in ("on", "off"), "on or off"),
     "log_level": (lambda value: value in logging.getLevelNamesMapping(), "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
 }
 
@@ -50,6 +51,8 @@ class Settings:
         telemetry_bytes_per_day: How much of it is sent; what is above that becomes sparser. 16 KiB are always allowed
             at once.
         measure: `on`: measure the hardware once, when the device is quiet; `off`: only when an operator asks for it.
+        blobs_ca: PEM file of a CA that is trusted beside the system's for object stores that the controller leads to.
+        blobs_http: `on`: such a store is asked without TLS, too; `off`: only on this machine.
         credentials: Folder in which systemd hands files to this service alone (`$CREDENTIALS_DIRECTORY`).
         sources: What was read, highest first: variables' names, then the file.
     """
@@ -67,6 +70,8 @@ class Settings:
     telemetry_send_interval_s: float = 300.0
     telemetry_bytes_per_day: int = 512 * 1024
     measure: str = "on"
+    blobs_ca: str = ""
+    blobs_http: str = "off"
     log_level: str = "INFO"
     credentials: str = ""
     sources: tuple[str, ...] = ()

@@ -44,4 +44,4 @@ def samples(count: int = 32) -> NDArray[np.float32]:
 def golden_of(weights: NDArray[np.float32] = WEIGHTS) -> bytes:
     """The linear model's golden set."""
     x = samples()
-    return encode_tensors({"input": x, "output": x @ weights})
+    return encode_tensors({"input.input": x, "output.output": x @ weights})

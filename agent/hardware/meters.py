@@ -5,6 +5,7 @@ Documentation/driver-api/thermal/sysfs-api.rst in the kernel; for a Jetson's INA
 developer guide (`/sys/bus/i2c/drivers/ina3221x/*/iio:device*/rail_name_<n>`).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -54,6 +55,45 @@ def temperatures_celsius(*, root: Path = Path("/")) -> dict[str, float]:
         for sensor in found(chip, "temp*_input"):
             _note(degrees, text(chip / "name"), number(sensor))
     return dict(list(degrees.items())[:_MOST])
+
+
+def rail_watts(*, root: Path = Path("/")) -> float | None:
+    """Give what the rail draws that draws the most: those behind the machine's input are part of it."""
+    rails = [number(file) for file in found(root / "sys/class/hwmon", "hwmon*/power*_input")]
+    for chip in found(root / "sys/class/hwmon", "hwmon*"):
+        if text(chip / "name") == "ina3221":  # it knows amperes and volts of each rail
+            rails += [product(chip / f"curr{count}_input", chip / f"in{count}_input") for count in (1, 2, 3)]
+    known = [micro for micro in rails if micro is not None]
+    return max(known) / 1e6 if known else None
+
+
+def package_counters(*, root: Path = Path("/")) -> dict[Path, tuple[int, int]]:
+    """Give for each of the processor's packages the energy that it used, in microjoules, and where the count begins
+    anew; 0 where that is not told.
+    """
+    counters = {}
+    for zone in found(root / "sys/class/powercap", "intel-rapl:*"):
+        used = number(zone / "energy_uj")
+        if zone.name.count(":") == 1 and used is not None:  # others are zones within a package
+            counters[zone] = (used, number(zone / "max_energy_range_uj") or 0)
+    return counters
+
+
+def used_joules(before: Mapping[Path, tuple[int, int]], now: Mapping[Path, tuple[int, int]]) -> float | None:
+    """Give the energy that packages used between two readings of their counters; None where no counter tells."""
+    used = []
+    for zone, (count, most) in now.items():
+        more = count - before[zone][0] if zone in before else -1
+        more += most if more < 0 and zone in before else 0
+        if more >= 0:
+            used.append(more / 1e6)
+    return sum(used) if used else None
+
+
+def product(amperes: Path, volts: Path) -> int | None:
+    """Give the product of two files, as of amperes and volts; None where one of them tells nothing."""
+    one, other = number(amperes), number(volts)
+    return None if one is None or other is None else one * other
 
 
 def _note(degrees: dict[str, float], name: str, thousandths: int | None) -> None:

@@ -20,9 +20,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The behaviour. Durations are medians; each one is drawn from a log-normal distribution around it.
 
     Attributes:
-        failure_ratio: Of rollout steps, rounds, incremental updates and commands other than `ping`: how many fail.
+        failure_ratio: Of rollout steps, rounds, incremental updates, profiles and commands other than `ping`: how many
+            fail.
         rejection_ratio: Of rounds and incremental updates: how many are rejected for good.
-        trial_s, load_s: How long a variant is tried, and loaded.
+        trial_s, load_s: How long a variant is tried or measured, and loaded.
         training_s: How long a round or an incremental update trains.
         benchmark_s, restart_s: How long these commands take.
         samples_per_s: How fast new labelled samples come, which incremental updates wait for.

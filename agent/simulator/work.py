@@ -1,4 +1,4 @@
-"""What virtual devices do when they are asked: commands, federated rounds, incremental updates.
+"""What virtual devices do when they are asked: commands, federated rounds, incremental updates, profiles.
 
 An update is the weights that were fetched, each a little larger or smaller: it has their names and shapes, and means
 nothing.
@@ -26,6 +26,7 @@ from agent.learning import read_spec
 from agent.simulator.chances import Chances
 from agent.simulator.downloads import Downloads
 from agent.simulator.journal import VirtualJournal
+from agent.simulator.measuring import measured_variant
 from agent.simulator.population import Machine, chance, measured
 from agent.simulator.profile import Profile
 from shoal.wire.commands import CommandName, CommandResult, CommandSpec
@@ -33,6 +34,7 @@ from shoal.wire.devices import ArtifactRef, Facts, Measured
 from shoal.wire.executions import ExecutionKind, Offer
 from shoal.wire.federated import FederatedRoundResult, FederatedRoundSpec
 from shoal.wire.incremental import IncrementalUpdateResult, IncrementalUpdateSpec
+from shoal.wire.profiles import ProfileSpec
 from shoal.wire.tensors import decode_tensors, encode_tensors
 
 _MEASURED: Final = "measured"  # keys of the journal
@@ -77,6 +79,7 @@ class VirtualWork:
             ExecutionKind.COMMAND: self.command,
             ExecutionKind.FEDERATED_ROUND: self.round,
             ExecutionKind.INCREMENTAL_UPDATE: self.update,
+            ExecutionKind.PROFILE: self.measure,
         }
 
     async def command(self, offer: Offer, _tell: Tell) -> dict[str, Any]:
@@ -168,6 +171,31 @@ class VirtualWork:
             duration_s=round(took_s, 3),
         )
         return dict(msgspec.to_builtins(result))
+
+    async def measure(self, offer: Offer, tell: Tell) -> dict[str, Any]:
+        """Measure a variant; gives a `ProfileResult`.
+
+        Raises:
+            NeverDone: `runtime.missing`.
+            AgentError: What the profile lets happen, or the door's.
+        """
+        spec = read_spec(offer, ProfileSpec)
+        place = self._place
+        if spec.variant.runtime not in place.machine.facts.runtimes:
+            raise NeverDone("runtime.missing", f"This device does not offer {spec.variant.runtime[:40]}.")
+        tell(0.1, "fetching")
+        for ref in (spec.variant.artifact, spec.variant.golden):
+            await self._fetch(ref)
+        tell(0.6, "measuring")
+        await asyncio.sleep(place.chances.duration_s(place.profile.trial_s))
+        passed = True
+        try:
+            place.chances.trial()
+        except AgentError as error:
+            if error.code != "golden.failed":
+                raise
+            passed = False
+        return dict(msgspec.to_builtins(measured_variant(place.machine, spec, passed=passed)))
 
     async def _ping(self, _offer: Offer, _spec: CommandSpec) -> dict[str, Any]:
         return {}

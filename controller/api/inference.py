@@ -28,6 +28,7 @@ def infer(
     if not fitting:
         raise NotFound("variant.not_found", f"Version {version} of {model[:64]} has no such variant.")
     chosen = max(fitting, key=lambda row: (row.accuracy, row.id))
+    asked = artifacts.get_model(session, model)
     session.close()  # nothing is read any more, and the runner may take long
-    answer: InferAnswer = room("inference").infer(parts.blobs, chosen, model, version, body)
+    answer: InferAnswer = room("inference").infer(parts.blobs, chosen, asked, version, body)
     return answer

@@ -1,7 +1,7 @@
 """The controller's own runner of variants, in the bodies of the Open Inference Protocol v2.
 
-A variant is run in a sandboxed process, kept warm for a while; a crash there is an error of the request in it. Bound to
-the process's settings once, by the composition root.
+A variant is run in a sandboxed process, kept warm for a while; a crash there is an error of the request in it. Raw data
+is prepared there, too, by the same code as on a device. Bound to the process's settings once, by the composition root.
 """
 
 from dataclasses import dataclass
@@ -9,21 +9,23 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from controller.artifacts.tables import VariantRow
+from controller.artifacts.tables import ModelRow, VariantRow
 from controller.blobs import BlobStore
 from controller.errors import Invalid, Unavailable
 from controller.jobs.sandbox import Sandbox
 from controller.jobs.warm import Warm
+from shoal import toolchain
+from shoal.runtimes.bodies import array_of, described
+from shoal.runtimes.model import BadModel
 from shoal.runtimes.process import ProcessError
 from shoal.schemas.inference import InferAnswer, InferRequest
 from shoal.wire.errors import WireError
-from shoal.wire.tensors import decode_tensors, encode_tensors
+from shoal.wire.runtimes import available_runtimes
+from shoal.wire.tensors import Tensors, decode_tensors, encode_tensors
 
 _LOAD_TIMEOUT_S: Final = 60.0
 _INFER_TIMEOUT_S: Final = 30.0
-_INPUT, _OUTPUT, _DATATYPE = "input", "output", "FP32"
 
 
 @dataclass(frozen=True)
@@ -57,39 +59,49 @@ def close_runners() -> None:
     _runners = None
 
 
-def infer(blobs: BlobStore, variant: VariantRow, model: str, version: int, request: InferRequest) -> InferAnswer:
-    """Run a variant on a request.
+def infer(blobs: BlobStore, variant: VariantRow, model: ModelRow, version: int, request: InferRequest) -> InferAnswer:
+    """Run a variant on a request: on the model's inputs, or on `raw` where the model has preprocessing.
 
     Raises:
-        Invalid: `input.unknown`, `input.bad_shape`.
+        Invalid: `input.unknown`, `input.bad_datatype`, `input.bad_shape`.
         Unavailable: `variant.not_loadable`, `runner.crashed`, `runner.hung`, `runner.busy`, `inference.not_open`.
         Forbidden: `program.not_isolated`.
     """
     runners = _runners
     if runners is None:
         raise Unavailable("inference.not_open", "This process runs no variants.")
-    batch = _batch(request)
-    key = f"{variant.runtime} {variant.sha256}"
-    with runners.warm.lend(key, lambda: _load(runners, blobs, variant)) as runner:
+    tensors = _tensors(request)
+    key = f"{variant.runtime} {variant.sha256} {model.name}"
+    with runners.warm.lend(key, lambda: _load(runners, blobs, variant, model)) as runner:
         try:
-            answer = runner.ask("infer", timeout_s=_INFER_TIMEOUT_S, tensors=encode_tensors({_INPUT: batch}))
+            answer = runner.ask("infer", timeout_s=_INFER_TIMEOUT_S, tensors=encode_tensors(tensors))
         except ProcessError as error:
             raise _refusal(error) from error
-    output = _output(answer)
-    described = {"name": _OUTPUT, "datatype": _DATATYPE, "shape": list(output.shape), "data": output.ravel().tolist()}
-    return InferAnswer(model_name=model, model_version=str(version), id=request.id, outputs=[described])
+    outputs = [
+        {**described(name, array), "data": array.ravel().tolist()} for name, array in _outputs(answer, model).items()
+    ]
+    return InferAnswer(model_name=model.name, model_version=str(version), id=request.id, outputs=outputs)
 
 
-def _load(runners: _Runners, blobs: BlobStore, variant: VariantRow) -> Sandbox:
+def _load(runners: _Runners, blobs: BlobStore, variant: VariantRow, model: ModelRow) -> Sandbox:
     try:
         runner = Sandbox.start(
-            "shoal.runtimes.runner", state=runners.state.absolute(), allow_unisolated=runners.allow_unisolated
+            "shoal.runtimes.runner",
+            state=runners.state.absolute(),
+            allow_unisolated=runners.allow_unisolated,
+            interpreter=None if variant.runtime in available_runtimes() else toolchain.python(),
         )
     except ProcessError as error:
         raise Unavailable("runner.not_started", str(error)) from error
     try:
-        path = runner.put("model", blobs.stream(variant.sha256))
-        loaded = runner.ask("load", timeout_s=_LOAD_TIMEOUT_S, runtime=variant.runtime, path=path)
+        loaded = runner.ask(
+            "load",
+            timeout_s=_LOAD_TIMEOUT_S,
+            runtime=variant.runtime,
+            path=runner.put("model", blobs.stream(variant.sha256)),
+            signature=model.signature or None,
+            preprocessing=model.preprocessing,
+        )
         if loaded.get("sha256") != variant.sha256:
             raise Unavailable("variant.not_loadable", "The stored bytes are not those that the variant names.")
     except ProcessError as error:
@@ -101,26 +113,29 @@ def _load(runners: _Runners, blobs: BlobStore, variant: VariantRow) -> Sandbox:
     return runner
 
 
-def _batch(request: InferRequest) -> NDArray[np.float32]:
-    (tensor, *others) = request.inputs
-    if others or (tensor.name, tensor.datatype) != (_INPUT, _DATATYPE):
-        raise Invalid("input.unknown", f"The one input is {_INPUT}, {_DATATYPE}.")
-    try:
-        if not tensor.shape or min(tensor.shape) < 1:
-            raise ValueError("an axis is at least 1")
-        return np.asarray(tensor.data, dtype=np.float32).reshape(tensor.shape)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise Invalid("input.bad_shape", f"The data does not make a tensor of shape {tensor.shape}.") from error
+def _tensors(request: InferRequest) -> Tensors:
+    tensors: Tensors = {}
+    for tensor in request.inputs:
+        if tensor.name in tensors:
+            raise Invalid("input.unknown", f"The input {tensor.name} came twice.")
+        try:
+            tensors[tensor.name] = array_of(tensor.name, tensor.datatype, tensor.shape, tensor.data)
+        except BadModel as error:
+            raise Invalid(error.code, str(error)) from error
+    return tensors
 
 
-def _output(answer: dict[str, Any]) -> NDArray[np.float32]:
+def _outputs(answer: dict[str, Any], model: ModelRow) -> Tensors:
+    """Give the outputs, in the order of the model's signature where it has one."""
     try:
-        output = np.asarray(decode_tensors(answer["tensors"])[_OUTPUT], dtype=np.float32)
+        outputs = decode_tensors(answer["tensors"])
+        order = [spec["name"] for spec in model.signature["outputs"]] if model.signature else sorted(outputs)
+        outputs = {name: outputs[name] for name in order}
     except (WireError, KeyError, TypeError) as error:
         raise Unavailable("runner.crashed", f"The runner's answer does not parse: {error}") from error
-    if not np.isfinite(output).all():
+    if not all(np.isfinite(output).all() for output in outputs.values()):
         raise Unavailable("variant.bad_outputs", "The variant's outputs are not finite for this input.")
-    return output
+    return outputs
 
 
 def _refusal(error: ProcessError) -> Invalid | Unavailable:

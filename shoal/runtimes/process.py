@@ -5,16 +5,22 @@ no environment: what the owner was told is not the child's.
 """
 
 import contextlib
+import ctypes
 import signal
 import socket
 import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from shoal.runtimes.frames import FrameError, read_frame, write_frame
 
 _END_S: Final = 3.0
+_PR_SET_PDEATHSIG: Final = 1
+_TEXT: Final = 500  # characters of a progress that are handed on
+_libc: Final = ctypes.CDLL(None)  # opened here: between fork and exec nothing may be loaded
 # The kernel ends a child with the *thread* that started it, so one thread that lives as long as the process starts all.
 _STARTER: Final = ThreadPoolExecutor(1, thread_name_prefix="process starter")
 
@@ -45,12 +51,20 @@ class ChildProcess:
         """Whether it lives and can be asked."""
         return self._process.poll() is None and self._connection.fileno() >= 0
 
-    def ask(self, op: str, *, timeout_s: float, **arguments: Any) -> dict[str, Any]:
+    def ask(
+        self, op: str, *, timeout_s: float, said: Callable[[float, str], None] | None = None, **arguments: Any
+    ) -> dict[str, Any]:
         """Send a request and give its answer.
+
+        Args:
+            said: Called with a share of 0..1 and a text for each frame of progress before the answer; the request asks
+                for them by `progress: true`, which only children know that send them.
 
         Raises:
             ProcessError: The child's own code; or `process.crashed`, `process.hung`, and the child is ended.
         """
+        if said is not None:
+            arguments["progress"] = True
         with self._lock:
             answer, cause = None, None
             # A clock beside the request, as a child may also hang in the middle of its answer.
@@ -60,6 +74,9 @@ class ChildProcess:
             try:
                 write_frame(self._connection, {"op": op, **arguments})
                 answer = read_frame(self._connection)
+                while said is not None and answer is not None and "progress" in answer:
+                    said(_share(answer["progress"]), str(answer.get("text", ""))[:_TEXT])
+                    answer = read_frame(self._connection)
             except (OSError, FrameError) as error:
                 cause = error
             is_late = not watchdog.is_alive()
@@ -93,13 +110,25 @@ class ChildProcess:
         return signal.Signals(number).name if number > 0 else f"status {status}"
 
 
+def _share(value: Any) -> float:
+    """Give what a child says of its progress as 0..1, whatever it says."""
+    is_share = isinstance(value, float | int) and 0 <= value <= 1
+    return float(value) if is_share else 0.0
+
+
 def start(
-    command: list[str], *, pass_fd: int | None = None, folder: str = "/", is_quiet: bool = False
+    command: list[str],
+    *,
+    pass_fd: int | None = None,
+    folder: str = "/",
+    is_quiet: bool = False,
+    ends_with_parent: bool = False,
 ) -> "subprocess.Popen[bytes]":
     """Start a process without an environment, and without the files of this one but `pass_fd`.
 
     Args:
         is_quiet: Its output is thrown away: it may not write into this process's log.
+        ends_with_parent: The kernel ends it with this process; what sees to that by itself does not need it.
     """
     output = subprocess.DEVNULL if is_quiet else None
     return _STARTER.submit(
@@ -112,4 +141,11 @@ def start(
         stderr=output,
         pass_fds=() if pass_fd is None else (pass_fd,),
         start_new_session=True,  # Ctrl-C is for the owner, which ends this
+        preexec_fn=_end_with_parent if ends_with_parent else None,
     ).result()
+
+
+def _end_with_parent() -> None:
+    """Runs in the child before its program begins."""
+    if sys.platform == "linux":
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

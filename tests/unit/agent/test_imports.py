@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
-HEAVY = {"httpx", "numpy", "onnxruntime", "openvino", "pydantic", "safetensors", "starlette", "torch", "uvicorn"}
+HEAVY = {
+    *("ai_edge_litert", "executorch", "httpx", "numpy", "onnxruntime"),
+    *("openvino", "pydantic", "safetensors", "starlette", "torch", "uvicorn"),
+}
 
 
 def imported(*modules: str) -> set[str]:

@@ -58,7 +58,7 @@ def test_settings_when_the_file_lies_where_it_belongs_then_is_read_without_being
     ("text", "words"),
     [
         ('controler_url = "https://c"', "unknown key 'controler_url'; did you mean 'controller_url'?"),
-        ("zzz = 1", "unknown key 'zzz'; the keys are controller_url, data,"),
+        ("zzz = 1", "unknown key 'zzz'; the keys are blobs_ca, blobs_http, controller_url, data,"),
         ('sources = "x"', "unknown key 'sources'"),
         ('credentials = "x"', "unknown key 'credentials'"),
         ("state = 7", "state is a TOML int; it must be a string with a path."),

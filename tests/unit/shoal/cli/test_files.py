@@ -9,7 +9,6 @@ import pytest
 
 from shoal.cli import files
 from shoal.cli.errors import CliError
-from shoal.client import Client
 
 
 def test_request_when_an_array_is_given_then_names_its_shape_and_datatype(tmp_path: Path) -> None:
@@ -21,6 +20,15 @@ def test_request_when_an_array_is_given_then_names_its_shape_and_datatype(tmp_pa
         "datatype": "FP32",
         "data": [0.0, 1.0, 2.0, 3.0, 4.0, 5.0],
     }
+
+
+def test_request_when_several_arrays_are_given_then_each_is_the_input_of_its_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", left=np.zeros((1, 2), np.float16), right=np.array([[7]], np.int64))
+    found = files.read_request(tmp_path / "x.npz", "unused").inputs
+    assert [(one.name, one.datatype, one.shape, one.data) for one in found] == [
+        ("left", "FP16", [1, 2], [0.0, 0.0]),
+        ("right", "INT64", [1, 1], [7]),
+    ]
 
 
 def test_request_when_json_is_given_then_is_that(tmp_path: Path) -> None:
@@ -41,6 +49,8 @@ def test_request_when_json_is_given_then_is_that(tmp_path: Path) -> None:
         ),
         ("text.npy", b"no array"),
         ("empty.npy", b""),
+        ("archive.npz", b"PK\x03\x04no archive"),
+        ("pickled.npz", pickle.dumps({"x": 1})),
         ("text.json", b"no json"),
         ("other.json", b'{"inputs": []}'),
         ("bytes.json", b"\xff\xfe"),
@@ -57,20 +67,3 @@ def test_request_when_its_type_is_none_of_the_protocol_then_says_so(tmp_path: Pa
     np.save(tmp_path / "x.npy", np.zeros(2, np.complex64))
     with pytest.raises(CliError, match="complex64"):
         files.read_request(tmp_path / "x.npy", "input")
-
-
-@pytest.mark.parametrize(
-    ("name", "arrays"),
-    [("a.npz", {"x": np.zeros((2, 2))}), ("b.npz", {"x": np.zeros(1), "y": np.array([object()])})],
-)
-def test_dataset_when_arrays_are_missing_or_pickled_then_says_so(
-    tmp_path: Path, name: str, arrays: dict[str, np.ndarray]
-) -> None:
-    np.savez(tmp_path / name, **arrays)  # type: ignore[arg-type]
-    with Client("http://127.0.0.1:1") as client, pytest.raises(CliError, match="holds no arrays x and y"):
-        files.upload_dataset(client, tmp_path / name)
-
-
-def test_dataset_when_its_kind_is_another_then_says_so(tmp_path: Path) -> None:
-    with Client("http://127.0.0.1:1") as client, pytest.raises(CliError, match="is neither"):
-        files.upload_dataset(client, tmp_path / "x.csv")

@@ -3,7 +3,6 @@
 import pytest
 import typer
 
-from shoal.cli.compressions import parse_recipes
 from shoal.cli.options import Paging, parse_labels, parse_selector, parse_version, parse_waves
 from shoal.schemas.common import Page
 
@@ -66,12 +65,6 @@ def test_waves_when_one_is_impossible_then_is_a_usage_error(said: str) -> None:
 def test_version_when_malformed_then_is_a_usage_error(said: str) -> None:
     with pytest.raises(typer.BadParameter, match="MODEL/VERSION"):
         parse_version(said)
-
-
-@pytest.mark.parametrize("said", ["int8", "int8:", "int4:onnxruntime", "int8:litert"])
-def test_recipes_when_unknown_then_is_a_usage_error(said: str) -> None:
-    with pytest.raises(typer.BadParameter, match="is no recipe"):
-        parse_recipes([said])
 
 
 class Pages:

@@ -1,0 +1,3 @@
+"""Modules that the collection of doctests cannot import: their libraries are those of another Python."""
+
+collect_ignore = ["shoal/runtimes/armnn_process.py", "shoal/runtimes/executorch_runtime.py"]
