@@ -1,13 +1,14 @@
 """Artifacts and data sets."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from shoal.client.connection import Connection
 from shoal.schemas.artifacts import Artifact, Dataset, DatasetRequest, SignedUrl
 from shoal.schemas.common import Page
+from shoal.schemas.jobs import Job
 
 _CHUNK_BYTES: Final = 1024 * 1024
 
@@ -18,10 +19,14 @@ class Artifacts:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def create(self, data: bytes | Path) -> Artifact:
-        """Upload bytes or a file, refused unless it arrives whole. The same bytes are one artifact."""
+    def create(self, data: bytes | Path, on_sent: Callable[[int], object] | None = None) -> Artifact:
+        """Upload bytes or a file, refused unless it arrives whole. The same bytes are one artifact.
+
+        Args:
+            on_sent: Told how many bytes of a file went, each time some did.
+        """
         with_digest = {"Content-Type": "application/octet-stream", "Shoal-Sha256": _digest(data)}
-        content = data if isinstance(data, bytes) else _chunks(data)
+        content = data if isinstance(data, bytes) else _chunks(data, on_sent)
         return self._connection.send_bytes("/artifacts", Artifact, content, with_digest)
 
     def url(self, sha256: str) -> SignedUrl:
@@ -30,14 +35,18 @@ class Artifacts:
 
 
 class Datasets:
-    """`/v1/datasets`."""
+    """`/v1/datasets`, `/v1/dataset-imports`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def create(self, request: DatasetRequest) -> Dataset:
-        """Make an uploaded artifact a data set."""
-        return self._connection.send("POST", "/datasets", Dataset, request)
+        """Make uploaded safetensors a data set."""
+        return self._connection.send("POST", "/datasets", Dataset, request, is_long=True)
+
+    def import_(self, request: DatasetRequest) -> Job:
+        """Start a job that makes an uploaded npz, Parquet or zip of images a data set."""
+        return self._connection.send("POST", "/dataset-imports", Job, request)
 
     def list(self, *, limit: int = 50, cursor: str | None = None) -> Page[Dataset]:
         """Give a page of data sets, newest first."""
@@ -47,6 +56,10 @@ class Datasets:
         """Show a data set by name or id."""
         return self._connection.get(f"/datasets/{name}", Dataset)
 
+    def delete(self, name: str) -> None:
+        """Delete a data set that nothing depends on."""
+        self._connection.delete(f"/datasets/{name}")
+
 
 def _digest(data: bytes | Path) -> str:
     if isinstance(data, bytes):
@@ -55,7 +68,9 @@ def _digest(data: bytes | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+def _chunks(path: Path, on_sent: Callable[[int], object] | None) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             yield chunk
+            if on_sent is not None:
+                on_sent(len(chunk))
