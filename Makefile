@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check test services bench
+.PHONY: help demo up check test services toolchain bench
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 # One stamp a set of extras, made again when the project file or the pins change.
 $(VENV)/.installed-%: pyproject.toml constraints.txt
@@ -34,7 +34,10 @@ check: $(VENV)/.installed-dev ## Format, lint, types, import contracts, unit tes
 services: ## Install Mosquitto, PostgreSQL and Chromium where that may be done (root on a Debian-like system)
 	@bash tests/services.sh
 
-test: $(VENV)/.installed-dev services ## Set up, then run all tests
+toolchain: $(VENV)/.installed-dev ## Install the converters' own Python (3 GiB in the user's cache; once for each state of its pins)
+	@$(BIN)/shoal toolchain install
+
+test: $(VENV)/.installed-dev services toolchain ## Set up, then run all tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy

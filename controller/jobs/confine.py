@@ -44,7 +44,10 @@ _PR_SET_NO_NEW_PRIVS: Final = 38
 _CAPABILITY_VERSION_3: Final = 0x20080522
 _FIRST_UID: Final = 64_200  # no account of a distribution; one a process, so that two sandboxes cannot touch each other
 _UIDS: Final = 1_000
-_SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/sys/devices/system/cpu")
+_SYSTEM: Final = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/sys/devices/system/cpu"),
+    *("/etc/ld.so.cache", "/etc/alternatives"),  # where Debian says which BLAS the system Python has
+)
 _HOME: Final = "/tmp"  # noqa: S108 (a file system of its own, in memory)
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom")
 

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+import controller
+import shoal
 from controller.errors import Forbidden
 from controller.jobs.confine import Options
 from shoal.runtimes.process import ChildProcess, start
@@ -25,6 +27,15 @@ from shoal.runtimes.process import ChildProcess, start
 _log: Final = logging.getLogger(__name__)
 _START_S: Final = 60.0
 _PREFIX: Final = "shoal-sandbox-"
+# Another Python has no Shoal: it gets these two packages, and nothing else of what is installed where they lie.
+_BRIDGE: Final = """
+import importlib.util, json, runpy, sys
+for name, folder in json.loads(sys.argv.pop(1)).items():
+    spec = importlib.util.spec_from_file_location(name, folder + "/__init__.py", submodule_search_locations=[folder])
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+runpy.run_module("controller.jobs.confine", run_name="__main__", alter_sys=True)
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +57,23 @@ class Sandbox:
         self.missing = missing
 
     @classmethod
-    def start(cls, module: str, *, state: Path, allow_unisolated: bool, limits: Limits = Limits()) -> Self:
+    def start(
+        cls,
+        module: str,
+        *,
+        state: Path,
+        allow_unisolated: bool,
+        limits: Limits = Limits(),
+        interpreter: Path | None = None,
+    ) -> Self:
         """Start one that serves a module's requests.
 
         Args:
             module: With a `serve(connection)`; of Shoal's own code.
             state: The controller's state, which must not be readable inside.
             allow_unisolated: Go on with what isolation there is.
+            interpreter: Another Python than this one, with all that is installed for it: the toolchain's. It needs what
+                Shoal's code imports there, not Shoal.
 
         Raises:
             Forbidden: `program.not_isolated`, naming what is missing.
@@ -62,13 +83,7 @@ class Sandbox:
         options = Options(module=module, folder=str(folder.path), hidden=[str(state)], **asdict(limits))
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [
-                sys.executable,
-                "-m",
-                "controller.jobs.confine",
-                str(theirs.fileno()),
-                json.dumps(asdict(options)),
-            ]
+            command = [*_python(interpreter), str(theirs.fileno()), json.dumps(asdict(options))]
             process = start(command, pass_fd=theirs.fileno(), folder=str(folder.path), is_quiet=True)
         child = ChildProcess(process, ours, "the sandbox")
         try:
@@ -115,6 +130,14 @@ class Sandbox:
     def close(self) -> None:
         """End it and all that runs in it."""
         _close(self._child, self._folder)
+
+
+def _python(interpreter: Path | None) -> list[str]:
+    """Give the command that enters the sandbox; two arguments follow."""
+    if interpreter is None:
+        return [sys.executable, "-m", "controller.jobs.confine"]
+    packages = {package.__name__: str(Path(package.__file__ or "").parent) for package in (controller, shoal)}
+    return [str(interpreter), "-I", "-c", _BRIDGE, json.dumps(packages)]
 
 
 class _Folder:

@@ -128,6 +128,39 @@ def test_program_when_hostile_then_finds_no_key_no_network_no_environment_and_no
     }
 
 
+def test_program_when_another_python_opens_it_then_finds_that_one_isolated_and_not_ours(
+    state: Path, toolchain_python: Path
+) -> None:
+    """The other Python has Shoal's code, and nothing of what is installed beside it."""
+    code = """
+import importlib.util, json, os, sys
+raise ValueError("FOUND" + json.dumps([
+    sys.prefix, os.path.exists({state!r}), importlib.util.find_spec("sqlalchemy") is None, os.getuid() != 0,
+]) + "DNUOF")
+"""
+    sandbox = Sandbox.start(
+        "controller.compression.converter",
+        state=state,
+        allow_unisolated=False,
+        limits=Limits(memory_bytes=12 * 2**30),
+        interpreter=toolchain_python,
+    )
+    spec = {"datatype": "FP32", "shape": [-1, 4]}
+    with pytest.raises(ProcessError) as caught:
+        sandbox.ask(
+            "convert",
+            timeout_s=120,
+            converter="torchscript",
+            precision="fp32",
+            signature={"inputs": [{"name": "input", **spec}], "outputs": [{"name": "output", **spec}]},
+            program=sandbox.put("program", [hostile(code.format(state=str(state)))]),
+        )
+    sandbox.close()
+    assert caught.value.code == "program.not_loadable"
+    found = json.loads(str(caught.value).partition("FOUND")[2].partition("DNUOF")[0])
+    assert found == [str(toolchain_python.parent.parent), False, True, True]
+
+
 def test_program_when_it_does_not_end_then_is_killed_at_its_time(start: Callable[..., Sandbox]) -> None:
     sandbox = start()
     assert open_program(sandbox, "while True: pass", timeout_s=8).code == "process.hung"
