@@ -20,6 +20,7 @@ from shoal.schemas.jobs import CompressionRequest, Job
 from shoal.training.loop import ignore_progress
 from shoal.training.programs import ProgramFiles
 from shoal.wire.tensors import encode_tensors
+from tests.registry import looked_at, one_input
 from tests.rig import free_port, is_listening, wait_for
 
 ALL_RECIPES: list[dict[str, Any]] = [
@@ -34,11 +35,16 @@ def split() -> Split:
 
 
 @cache
+def everything() -> Samples:
+    """All that devices have, in one."""
+    shares = split().shares
+    return Samples(np.concatenate([share.x for share in shares]), np.concatenate([share.y for share in shares]))
+
+
+@cache
 def trained() -> ProgramFiles:
     """The demo's network after six epochs on all shares: good enough that int8 can be compared with it."""
-    shares = split().shares
-    everything = Samples(np.concatenate([share.x for share in shares]), np.concatenate([share.y for share in shares]))
-    return train_first_version(everything, 0, 6, ignore_progress)[0]
+    return train_first_version(everything(), 0, 6, ignore_progress)[0]
 
 
 class Controller:
@@ -98,14 +104,19 @@ class Controller:
         self._broker.close()
 
     def register(self, files: ProgramFiles) -> Version:
-        """Register the digits with a first version and the three data sets."""
+        """Register the digits with a first version and a data set of each role."""
         self.client.models.create(
-            ModelRequest(name="digits", input_shape=[1, 8, 8], class_labels=[str(digit) for digit in range(CLASSES)])
+            ModelRequest(
+                name="digits",
+                signature=one_input([1, 8, 8], CLASSES),
+                class_labels=[str(digit) for digit in range(CLASSES)],
+            )
         )
         for name, role, samples in (
             ("own", "calibration", split().own),
             ("heldout", "evaluation", split().heldout),
             ("golden", "golden", split().golden),
+            ("shares", "training", everything()),
         ):
             artifact = self.client.artifacts.create(encode_tensors({"x": samples.x, "y": samples.y}))
             self.client.datasets.create(
@@ -122,26 +133,24 @@ class Controller:
                 ("weights", files.weights),
             )
         }
-        return self.client.models.create_version("digits", VersionRequest.model_validate(kept))
+        made = self.client.models.create_version("digits", VersionRequest.model_validate(kept))
+        return looked_at(self.client, made)
 
-    def compress(self, version: int, recipes: list[dict[str, Any]] = ALL_RECIPES) -> Job:
-        return self.client.jobs.compress(
-            CompressionRequest.model_validate(
-                {
-                    "model": "digits",
-                    "version": version,
-                    "recipes": recipes,
-                    "calibration_dataset": "own",
-                    "evaluation_dataset": "heldout",
-                    "golden_dataset": "golden",
-                }
-            )
-        )
+    def compress(self, version: int, recipes: list[dict[str, Any]] = ALL_RECIPES, **more: Any) -> Job:
+        body = {
+            "model": "digits",
+            "version": version,
+            "recipes": recipes,
+            "calibration_dataset": "own",
+            "evaluation_dataset": "heldout",
+            "golden_dataset": "golden",
+        }
+        return self.client.jobs.compress(CompressionRequest.model_validate({**body, **more}))
 
     def ended(self, job: Job, timeout_s: float = 120) -> Job:
         def found() -> Job | None:
             shown = self.client.jobs.show(job.id)
-            return shown if shown.state in ("succeeded", "failed") else None
+            return None if shown.finished_at is None else shown
 
         shown = wait_for(found, timeout_s)
         assert shown is not None

@@ -1,28 +1,40 @@
-"""The sandboxes of a worker as its jobs use them: an opener for each program, a runner for each runtime.
+"""The sandboxes of a worker as its jobs use them: an opener a program, a runner a runtime, a converter a conversion.
 
 All that is asked of them has a time limit, each failure a name, and each answer is checked: by then an uploaded program
 may have taken the process over.
 """
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
-from controller.jobs.sandbox import Sandbox
+from controller.jobs.sandbox import Limits, Sandbox
 from controller.jobs.warm import Warm
-from controller.jobs.work import JobFailed, Task
+from controller.jobs.work import JobFailed, JobRefused, Task
+from shoal import toolchain
 from shoal.runtimes.frames import MAX_FRAME_BYTES
 from shoal.runtimes.process import ProcessError
+from shoal.wire.runtimes import available_runtimes
 
 OPEN_TIMEOUT_S: Final = 120.0  # torch, then the program
 WORK_TIMEOUT_S: Final = 300.0
+TRAIN_TIMEOUT_S: Final = 12 * 3600.0
+CONVERT_TIMEOUT_S: Final = 600.0
+_ORDINARY: Final = Limits()
+_TRAINING: Final = Limits(cpu_s=24 * 3600, memory_bytes=12 * 2**30)
+# Converters map gigabytes of libraries that they hardly touch, and write what they make twice.
+_CONVERTING: Final = Limits(cpu_s=900, memory_bytes=24 * 2**30, scratch_bytes=2 * 2**30, processes=256)
 _FRAME_BYTES: Final = MAX_FRAME_BYTES - 64 * 1024  # beside the bytes a frame has names
 _ENDS: Final = {"process.crashed": "crashed", "process.hung": "over_limit"}
+_OPENER: Final = "controller.compression.opener"
 _KEPT: Final[Warm[Sandbox]] = Warm()
 
 Answer = TypeVar("Answer")
 Ratio = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Figure = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -30,9 +42,26 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Made(msgspec.Struct, frozen=True):
-    """A file that was made."""
+    """A file that was made, and what is worth knowing of it."""
 
     model: bytes
+    figures: dict[str, Any] = {}
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """What a step made of a network."""
+
+    program: bytes
+    weights: bytes
+    figures: dict[str, Any]
+
+
+class Converted(msgspec.Struct, frozen=True):
+    """What a converter made."""
+
+    model: bytes
+    format: str
+    notes: dict[str, Any]
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -44,7 +73,7 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 class Outputs(msgspec.Struct, frozen=True):
-    """A batch's outputs, as safetensors."""
+    """Outputs, as safetensors."""
 
     tensors: bytes
 
@@ -56,10 +85,16 @@ class Golden(msgspec.Struct, frozen=True):
     passed: bool
 
 
-class Latency(msgspec.Struct, frozen=True):
-    """Of single inferences."""
+class Profile(msgspec.Struct, frozen=True):
+    """A loaded file, proven and measured."""
 
-    latency_p50_ms: Annotated[float, msgspec.Meta(ge=0)]
+    golden: Golden
+    runtime_version: Annotated[str, msgspec.Meta(max_length=100)]
+    latency_p50_ms: Figure
+    latency_p95_ms: Figure
+    latency_p99_ms: Figure
+    load_s: Figure
+    peak_memory_bytes: Annotated[int, msgspec.Meta(ge=0)]
 
 
 def opener(task: Task, program: bytes, sha256: str) -> AbstractContextManager[Sandbox]:
@@ -72,24 +107,79 @@ def opener(task: Task, program: bytes, sha256: str) -> AbstractContextManager[Sa
 
     def start() -> Sandbox:
         check_size("program", program)
-        sandbox = _start(task, "controller.compression.opener")
-        try:
-            ask(sandbox, "program", "open", Done, timeout_s=OPEN_TIMEOUT_S, program=program)
-        except BaseException:
-            sandbox.close()
-            raise
-        return sandbox
+        return _opened(task, _start(task, _OPENER), program)
 
     return _KEPT.lend(f"opener {sha256}", start)
 
 
-def runner(task: Task, runtime: str) -> AbstractContextManager[Sandbox]:
-    """Lend a sandbox with a runtime's runner.
+def quantizer(task: Task) -> AbstractContextManager[Sandbox]:
+    """Lend the sandbox in which ready-made ONNX files are compressed; no program is open there.
 
     Raises:
         Forbidden: `program.not_isolated`.
     """
-    return _KEPT.lend(f"runner {runtime}", lambda: _start(task, "shoal.runtimes.runner"))
+    return _KEPT.lend("quantizer", lambda: _start(task, _OPENER))
+
+
+@contextmanager
+def trainer(task: Task, program: bytes) -> Iterator[Sandbox]:
+    """Open a program in a sandbox of its own that may work for hours; it ends with the block.
+
+    Raises:
+        Forbidden: `program.not_isolated`.
+        JobFailed: As `opener`.
+    """
+    check_size("program", program)
+    sandbox = _opened(task, _start(task, _OPENER, limits=_TRAINING), program)
+    try:
+        yield sandbox
+    finally:
+        sandbox.close()
+
+
+def runner(task: Task, runtime: str) -> AbstractContextManager[Sandbox]:
+    """Lend a sandbox with a runtime's runner, under the toolchain's Python where the own one does not have it.
+
+    Raises:
+        Forbidden: `program.not_isolated`.
+        JobRefused: `toolchain.missing`.
+    """
+    interpreter = None if runtime in available_runtimes() else toolchain_python()
+
+    def start() -> Sandbox:
+        if interpreter is None:
+            return _start(task, "shoal.runtimes.runner")
+        return _start(task, "shoal.runtimes.runner", limits=_CONVERTING, interpreter=interpreter)
+
+    return _KEPT.lend(f"runner {runtime}", start)
+
+
+@contextmanager
+def converter(task: Task, *, in_toolchain: bool) -> Iterator[Sandbox]:
+    """Start a converter; it ends with the block, as what a converter leaves behind is not known.
+
+    Raises:
+        Forbidden: `program.not_isolated`.
+        JobRefused: `toolchain.missing`.
+    """
+    interpreter = toolchain_python() if in_toolchain else None
+    sandbox = _start(task, "controller.compression.converter", limits=_CONVERTING, interpreter=interpreter)
+    try:
+        yield sandbox
+    finally:
+        sandbox.close()
+
+
+def toolchain_python() -> Path:
+    """Give the toolchain's Python.
+
+    Raises:
+        JobRefused: `toolchain.missing`.
+    """
+    python = toolchain.python()
+    if python is None:
+        raise JobRefused("toolchain.missing", toolchain.missing())
+    return python
 
 
 def ask(
@@ -125,8 +215,24 @@ def check_size(noun: str, *data: bytes) -> None:
         raise JobFailed(f"{noun}.too_large", f"What is opened here has at most {_FRAME_BYTES} bytes.")
 
 
-def _start(task: Task, module: str) -> Sandbox:
+def _opened(task: Task, sandbox: Sandbox, program: bytes) -> Sandbox:
+    signature = task.spec["signature"]
     try:
-        return Sandbox.start(module, state=task.state, allow_unisolated=task.allow_unisolated)
+        ask(sandbox, "program", "open", Done, timeout_s=OPEN_TIMEOUT_S, program=program, signature=signature)
+    except BaseException:
+        sandbox.close()
+        raise
+    return sandbox
+
+
+def _start(task: Task, module: str, *, limits: Limits = _ORDINARY, interpreter: Path | None = None) -> Sandbox:
+    try:
+        return Sandbox.start(
+            module,
+            state=task.state,
+            allow_unisolated=task.allow_unisolated,
+            limits=limits,
+            interpreter=interpreter,
+        )
     except ProcessError as error:
         raise JobFailed("sandbox.not_started", str(error)) from error

@@ -12,7 +12,8 @@ def evaluate(task: Task, report: Report) -> dict[str, Any]:
     """Measure, on a worker.
 
     Args:
-        task: `spec` has `program`, `weights` and `dataset`, sha256 each; `known` where it was measured before.
+        task: `spec` has `program`, `weights` and `dataset`, sha256 each, and the model's `task` and `signature`;
+            `known` where it was measured before.
 
     Raises:
         JobFailed: `program.not_loadable`, `program.does_not_fit`, `model.weights_mismatch`,
@@ -21,13 +22,15 @@ def evaluate(task: Task, report: Report) -> dict[str, Any]:
     """
     if "known" in task.spec:
         return dict(task.spec["known"])
-    blobs = BlobStore(task.blobs_url)
+    blobs = BlobStore(task.blobs)
     weights, dataset = blobs.read(task.spec["weights"]), blobs.read(task.spec["dataset"])
     bench.check_size("dataset", weights, dataset)
     sha256 = task.spec["program"]
     with bench.opener(task, blobs.read(sha256), sha256) as opener:
         report.progress(0.5, "Measuring.")
-        measured = bench.ask(opener, "program", "evaluate", bench.Measured, weights=weights, dataset=dataset)
+        measured = bench.ask(
+            opener, "program", "evaluate", bench.Measured, weights=weights, dataset=dataset, task=task.spec["task"]
+        )
     if not math.isfinite(measured.loss):
         raise JobFailed("evaluation.not_finite", "The loss is not finite: these weights have run away.")
     figures = {"accuracy": measured.accuracy, "loss": measured.loss, "samples": measured.samples}

@@ -1,175 +1,190 @@
-"""The job `compress`: each recipe's file is made once, and proven and measured on each runtime that shall run it.
+"""The job `compress` on a worker: recipes' files are made, then proven and measured on each runtime that runs them.
 
-A trial that ends well is reported at once. One that does not is refused by name and does not stop the others; the job
-fails then, with what was made kept.
+A trial is reported as soon as it has ended, however it did; one that cannot be made does not stop the others. Which
+recipes a unit has, and what follows from how they ended, is decided elsewhere (`planning`, `search`).
 """
 
+import platform
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from importlib import metadata
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
+import msgspec
 
 from controller.blobs import BlobStore
 from controller.compression import bench
-from controller.compression.recipe import FP32, INT8, Trial
-from controller.jobs.sandbox import Sandbox
-from controller.jobs.work import JobFailed, Report, Task
-from shoal.wire.errors import WireError
+from controller.compression.budget import Budget
+from controller.compression.making import File, Maker
+from controller.compression.proving import REFERENCES, Arrays, Prover
+from controller.compression.recipe import trial_key
+from controller.jobs.states import TrialState
+from controller.jobs.work import JobFailed, JobRefused, Level, Report, Task
 from shoal.wire.tensors import decode_tensors, encode_tensors
 
-GOLDEN_SAMPLES: Final = 32
-REFERENCE: Final = "onnxruntime"  # what a file should answer is what this runtime makes of it
-_BATCH: Final = 64
-_LATENCY_RUNS: Final = 200
+_MADE_SHARE: Final = 0.6  # of a unit's time: opening, exporting, quantizing, training
+_LEVELS: Final[Mapping[TrialState, Level]] = {
+    TrialState.SUCCEEDED: "info",
+    TrialState.REFUSED: "warning",
+    TrialState.FAILED: "error",
+}
+_LIBRARIES: Final = ("torch", "onnx", "onnxruntime", "openvino", "torch-pruning", "numpy")
 
-Labels = NDArray[np.int64]
+
+class _Wanted(msgspec.Struct, frozen=True):
+    """A recipe of the unit."""
+
+    name: str
+    steps: list[dict[str, Any]]
+    runtimes: list[str]
 
 
 def compress(task: Task, report: Report) -> dict[str, Any]:
-    """Make variants, on a worker.
+    """Make and prove variants.
 
     Args:
-        task: `spec` has `program`, `weights`, `calibration`, `evaluation`, `golden`, sha256 each, and `trials`:
-            pairs of recipe and runtime, without those that exist.
-
-    Returns:
-        `variants`: those made now; `refused`: none.
+        task: `spec` has `format`, `task`, `signature`, `budget` and `factors`; the digests `program` and `weights` or
+            `file`, `calibration`, `evaluation`, `golden`, `training`; `kept`; and of the unit `pipelines` and `probe`,
+            the share of the evaluation set that a mere probe looks at (1: no probe).
 
     Raises:
-        JobFailed: `program.not_loadable`, `export.failed`, `quantize.failed`, `golden.failed`, ...
+        JobFailed: What keeps the whole version from being made: `program.not_loadable`, `export.failed`, ...
         Forbidden: `program.not_isolated`.
     """
-    trials = [Trial(*pair) for pair in task.spec["trials"]]
-    if not trials:
-        return {"variants": [], "refused": []}
-    runtimes = dict.fromkeys([REFERENCE, *(trial.runtime for trial in trials)])
-    with ThreadPoolExecutor(len(runtimes)) as starting:  # while the program is opened
-        started = [starting.submit(_start_runner, task, runtime) for runtime in runtimes]
-        report.progress(0.05, "Opening the program.")
-        files = _make_files(task, {FP32, *(trial.recipe for trial in trials)}, report)
-    for start in started:
-        start.result()
-    return _Proving(task, files).run(trials, report)
+    unit = _Unit(task, report, msgspec.convert(task.spec["pipelines"], list[_Wanted]))
+    unit.run()
+    return {}
 
 
-def _start_runner(task: Task, runtime: str) -> None:
-    with bench.runner(task, runtime):
-        """It is kept warm."""
+class _Unit:
+    """The recipes that one worker makes."""
 
-
-def _make_files(task: Task, recipes: set[str], report: Report) -> dict[str, bytes]:
-    blobs = BlobStore(task.blobs_url)
-    weights = blobs.read(task.spec["weights"])
-    bench.check_size("model", weights)
-    sha256 = task.spec["program"]
-    with bench.opener(task, blobs.read(sha256), sha256) as opener:
-        report.progress(0.3, "Exporting.")
-        files = {FP32: bench.ask(opener, "program", "export", bench.Made, weights=weights).model}
-        if INT8 in recipes:
-            report.progress(0.5, "Quantizing.")
-            calibration = blobs.read(task.spec["calibration"])
-            bench.check_size("model", files[FP32], calibration)
-            made = bench.ask(opener, "program", "quantize", bench.Made, model=files[FP32], calibration=calibration)
-            files[INT8] = made.model
-    return files
-
-
-class _Proving:
-    """Proves and measures the files of one version."""
-
-    def __init__(self, task: Task, files: dict[str, bytes]) -> None:
+    def __init__(self, task: Task, report: Report, wanted: Sequence[_Wanted]) -> None:
         self._task = task
-        self._blobs = BlobStore(task.blobs_url)
-        self._files = files
-        self._data = self._blobs.read(task.spec["evaluation"])
-        tensors = decode_tensors(self._data)
-        self._x, self._y = tensors["x"], tensors["y"]
-        self._golden_x = decode_tensors(self._blobs.read(task.spec["golden"]))["x"][:GOLDEN_SAMPLES]
-        self._references: dict[str, tuple[Labels, bytes]] = {}
+        self._report = report
+        self._wanted = wanted
+        self._blobs = BlobStore(task.blobs)
+        self._probe = float(task.spec.get("probe", 1.0))
+        self._what = "" if self._probe == 1.0 else "probe of "
+        self._maker = Maker(task, report)
 
-    def run(self, trials: list[Trial], report: Report) -> dict[str, Any]:
-        """Do all trials; what one of them cannot be is told at the end."""
-        variants, refused = [], []
-        for number, trial in enumerate(trials):
-            report.progress(0.6 + 0.4 * number / len(trials), f"Measuring {trial.recipe} on {trial.runtime}.")
-            try:
-                proven = self._prove(trial)
-            except JobFailed as error:
-                refused.append({**asdict(trial), "code": error.code, "message": error.message})
+    def run(self) -> None:
+        """Refer to the version's own answers, then do each recipe on each runtime."""
+        runtimes = dict.fromkeys(runtime for wanted in self._wanted for runtime in wanted.runtimes)
+        if self._task.spec["format"] in ("program", "onnx"):
+            runtimes = {REFERENCES["onnx"]: None, **runtimes}
+        with ThreadPoolExecutor(len(runtimes)) as starting:  # while the program is opened
+            for runtime in runtimes:
+                starting.submit(self._warm_up, runtime)
+            self._report.progress(0.05, "Opening the version.")
+            original = self._maker.original()
+            self._report.progress(0.3, "Exported.")
+            prover = Prover(self._task, share=self._probe)
+        expected, reference = self._reference(prover, original)
+        pairs = [(wanted, runtime) for wanted in self._wanted for runtime in wanted.runtimes]
+        probed = {}
+        for number, (wanted, runtime) in enumerate(pairs):
+            share = _MADE_SHARE + (1 - _MADE_SHARE) * number / len(pairs)
+            self._report.progress(share, f"{self._what}{wanted.name} on {runtime}.")
+            trial = self._try(wanted, runtime, prover, expected, reference)
+            if self._probe < 1.0:
+                probed[trial_key(wanted.name, runtime)] = {"code": trial["code"], **trial["figures"]}
             else:
-                report.trial(proven)
-                variants.append({**asdict(trial), "sha256": proven["sha256"], "accuracy": proven["accuracy"]})
-        result = {"variants": variants, "refused": refused}
-        if refused:
-            first = refused[0]
-            message = f"{first['recipe']} for {first['runtime']} was refused: {first['message']}"
-            raise JobFailed(first["code"], message, result)
-        return result
+                self._report.trial(trial)
+        if probed:
+            self._report.keep(self._task.spec["unit"], probed)
 
-    def _prove(self, trial: Trial) -> dict[str, Any]:
-        """Give a variant's columns, once its golden set passed on its own runtime."""
-        expected, _ = self._reference(FP32)
-        _, golden = self._reference(trial.recipe)
-        with bench.runner(self._task, trial.runtime) as runner:
-            self._load(runner, trial.recipe, trial.runtime)
-            proof = bench.ask(runner, "variant", "golden", bench.Golden, path=runner.put("golden", [golden]))
-            if not proof.passed:
-                share = f"{proof.agreement:.0%}"
-                message = f"{trial.runtime} gives the label that the file should give on {share} of the golden set."
-                raise JobFailed("golden.failed", message)
-            labels = _infer(runner, self._x).argmax(axis=1)
-            data = runner.put("data", [self._data])
-            latency = bench.ask(runner, "variant", "measure", bench.Latency, path=data, runs=_LATENCY_RUNS)
-        sha256, size = self._blobs.put_bytes(self._files[trial.recipe])
+    def _warm_up(self, runtime: str) -> None:
+        try:
+            with bench.runner(self._task, runtime):
+                """It is kept warm."""
+        except JobFailed:
+            return  # whoever uses it is told why
+
+    def _reference(self, prover: Prover, original: File) -> tuple[Arrays, Mapping[str, Any]]:
+        """Give the version's own answers and its score, found once in a job."""
+        kept = self._task.spec["kept"].get("reference")
+        if kept is not None:
+            answers = decode_tensors(self._blobs.read(kept["answers"]))
+            return {name: array[: prover.samples] for name, array in answers.items()}, kept
+        expected = prover.answers(original)
+        reference = {
+            "score": prover.score(expected),
+            "samples": prover.samples,
+            "size_bytes": len(original.data),
+            "answers": self._blobs.put_bytes(encode_tensors(expected))[0],
+        }
+        self._report.keep("reference", reference)
+        self._report.log("info", f"The version itself scores {reference['score']:.4f} of {prover.samples} samples.")
+        return expected, reference
+
+    def _try(
+        self, wanted: _Wanted, runtime: str, prover: Prover, expected: Arrays, reference: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Give a trial as it is kept."""
+        trial: dict[str, Any] = {
+            "key": trial_key(wanted.name, runtime),
+            "recipe": wanted.name,
+            "steps": wanted.steps,
+            "runtime": runtime,
+            "state": TrialState.SUCCEEDED.value,
+            "code": "",
+            "message": "",
+            "figures": {},
+        }
+        try:
+            file = self._maker.make(wanted.steps, runtime)
+            proven = prover.prove(file, runtime, expected)
+            figures = {**file.figures, **proven["figures"], "reference_accuracy": reference["score"]}
+            trial["figures"] = figures
+            refusal = self._refusal(runtime, figures, reference)
+            if refusal is not None:
+                trial |= {"state": TrialState.REFUSED.value, "code": refusal[0], "message": refusal[1]}
+            elif self._probe == 1.0:
+                trial["variant"] = self._keep(file, proven["golden"])
+        except JobFailed as error:
+            state = TrialState.REFUSED if isinstance(error, JobRefused) else TrialState.FAILED
+            trial |= {"state": state.value, "code": error.code, "message": error.message}
+        said = f"{trial['code']}: {trial['message']}" if trial["code"] else _said(trial["figures"])
+        self._report.log(_LEVELS[TrialState(trial["state"])], f"{self._what}{wanted.name} on {runtime}: {said}")
+        return trial
+
+    def _refusal(
+        self, runtime: str, figures: Mapping[str, Any], reference: Mapping[str, Any]
+    ) -> tuple[str, str] | None:
+        asked = self._task.spec["budget"]
+        if asked is None:
+            return None
+        return Budget.of(asked, reference["score"], self._task.spec["factors"]).refusal(runtime, figures)
+
+    def _keep(self, file: File, golden: bytes) -> dict[str, Any]:
+        """Put a variant's bytes away, and give what its row needs beside the figures."""
+        sha256, size = self._blobs.put_bytes(file.data)
         golden_sha256, golden_size = self._blobs.put_bytes(golden)
         return {
-            **asdict(trial),
+            "format": file.format,
             "sha256": sha256,
             "size_bytes": size,
             "golden_sha256": golden_sha256,
             "golden_size_bytes": golden_size,
-            "accuracy": float((labels == self._y).mean()),
-            "agreement": float((labels == expected).mean()),
-            "latency_p50_ms": latency.latency_p50_ms,
-            "samples": len(self._y),
+            "libraries": _libraries(),
+            "code": _version("shoal"),
         }
 
-    def _reference(self, recipe: str) -> tuple[Labels, bytes]:
-        """Give the labels and the golden set that a recipe's file should give, once for all runtimes."""
-        if recipe not in self._references:
-            with bench.runner(self._task, REFERENCE) as runner:
-                self._load(runner, recipe, REFERENCE)
-                labels = _infer(runner, self._x).argmax(axis=1)
-                outputs = _infer(runner, self._golden_x)
-            golden = encode_tensors({"input": self._golden_x, "output": outputs})
-            self._references[recipe] = labels, golden
-        return self._references[recipe]
 
-    def _load(self, runner: Sandbox, recipe: str, runtime: str) -> None:
-        path = runner.put("model", [self._files[recipe]])
-        bench.ask(runner, "variant", "load", bench.Done, runtime=runtime, path=path, threads=1)
+def _libraries() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES if _version(name)}}
 
 
-def _infer(runner: Sandbox, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    batches = []
-    for start in range(0, len(x), _BATCH):
-        tensors = encode_tensors({"input": x[start : start + _BATCH]})
-        batches.append(_output(bench.ask(runner, "variant", "infer", bench.Outputs, tensors=tensors).tensors))
-    if len({batch.shape[1:] for batch in batches}) != 1:
-        raise JobFailed("variant.bad_outputs", "A variant's outputs have one shape; of this one they have several.")
-    outputs: NDArray[np.float32] = np.concatenate(batches)
-    if outputs.ndim != 2 or len(outputs) != len(x) or not np.isfinite(outputs).all():
-        raise JobFailed(
-            "variant.bad_outputs", "A variant gives one finite vector of scores a sample; this one does not."
-        )
-    return outputs
-
-
-def _output(data: bytes) -> NDArray[np.float32]:
+def _version(distribution: str) -> str:
     try:
-        output: NDArray[np.float32] = decode_tensors(data)["output"]
-    except (WireError, KeyError) as error:
-        raise JobFailed("variant.bad_outputs", f"The runner's answer does not parse: {error}") from error
-    return output
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _said(figures: Mapping[str, Any]) -> str:
+    return (
+        f"scores {figures['accuracy']:.4f}, {figures['size_bytes']} bytes, {figures['latency_p50_ms']:.3f} ms, "
+        f"agrees with the version on {figures['agreement']:.1%}"
+    )

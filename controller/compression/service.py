@@ -1,18 +1,21 @@
-"""Compressions and evaluations as jobs: wanted by an operator, prepared for the worker, kept as rows.
+"""Compressions and evaluations as jobs: wanted by an operator, checked, prepared for the workers.
 
-Not here: how a variant is made and measured (`pipeline`, `evaluate`, on Ray).
+Not here: how a variant is made and measured (`pipeline`, `evaluate`, on Ray); what a compression does next (`standing`,
+`planning`, `search`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
 from controller.artifacts import service as artifacts
+from controller.artifacts.datasets import misfit
 from controller.artifacts.lineage import DatasetRole
-from controller.artifacts.tables import DatasetRow, ModelRow
-from controller.compression import recipe
-from controller.compression.recipe import Trial
+from controller.artifacts.tables import DatasetRow, ModelRow, VersionRow
+from controller.compression import inspection, recipe, search, standing
+from controller.compression.recipe import PROGRAM, Given, Pipeline, Step
+from controller.compression.slowness import latency_factors
 from controller.errors import Conflict, Invalid
 from controller.jobs import service as jobs
 from controller.jobs.tables import JobRow
@@ -20,7 +23,7 @@ from controller.jobs.work import Kind
 from shoal.schemas.jobs import CompressionRequest
 
 COMPRESS: Final = "compress"
-_ROLES: Final = (DatasetRole.CALIBRATION, DatasetRole.EVALUATION, DatasetRole.GOLDEN)
+front_of: Final = standing.front_of
 
 
 def create(session: Session, request: CompressionRequest, actor: str) -> JobRow:
@@ -28,63 +31,138 @@ def create(session: Session, request: CompressionRequest, actor: str) -> JobRow:
 
     Raises:
         NotFound: `version.not_found`, `dataset.not_found`.
-        Invalid: `recipe.duplicate`, `recipe.wrong_role`, `recipe.wrong_shape`.
-        Conflict: `recipe.in_progress`, where a job makes one of the variants now.
+        Invalid: `recipe.*` as `controller.compression.recipe.plan`; `recipe.wrong_role`, `recipe.wrong_shape`,
+            `recipe.no_targets`; `selector.*` of the budget's.
+        Conflict: `version.not_ready`; `recipe.in_progress`, where a job makes one of the variants now.
     """
-    version = artifacts.get_version(session, request.model, request.version)
+    version = artifacts.ready_version(session, request.model, request.version)
     model = artifacts.get_model(session, version.model)
-    trials = recipe.plan((wanted.name, wanted.runtimes) for wanted in request.recipes)
-    names = (request.calibration_dataset, request.evaluation_dataset, request.golden_dataset)
-    datasets = {role.value: _dataset(session, model, role, name).id for role, name in zip(_ROLES, names, strict=True)}
+    names = {
+        DatasetRole.CALIBRATION: request.calibration_dataset,
+        DatasetRole.EVALUATION: request.evaluation_dataset,
+        DatasetRole.GOLDEN: request.golden_dataset,
+        DatasetRole.TRAINING: request.training_dataset,
+    }
+    datasets = {
+        role: _dataset(session, model, role, name, is_compared=role is not DatasetRole.GOLDEN)
+        for role, name in names.items()
+        if name is not None
+    }
     subject = f"{version.model}/{version.number}"
-    for other in jobs.list_open(session, kind=COMPRESS, subject=subject):
-        if set(_trials(other)) & set(trials):
+    others = jobs.list_open(session, kind=COMPRESS, subject=subject)
+    given = Given(
+        format=version.format,
+        has_training=DatasetRole.TRAINING in datasets,
+        calibration_samples=datasets[DatasetRole.CALIBRATION].samples,
+        named=_named(session, version, others),
+    )
+    pipelines = _pipelines(request, given)
+    pairs = {(one.name, runtime) for one in pipelines for runtime in one.runtimes}
+    for other in others:
+        if set(planned(other)) & pairs:
             raise Conflict("recipe.in_progress", f"Job {other.id} makes one of these variants now.", job_id=other.id)
     spec = {
         "version_id": version.id,
-        "trials": [[trial.recipe, trial.runtime] for trial in trials],
-        "datasets": datasets,
+        "format": version.format,
+        "pipelines": [
+            {"name": one.name, "steps": list(one.steps), "runtimes": list(one.runtimes)} for one in pipelines
+        ],
+        "search": None if request.search is None else request.search.model_dump(mode="json"),
+        "budget": None if request.budget is None else request.budget.model_dump(mode="json"),
+        "factors": _factors(session, request),
+        "datasets": {role.value: dataset.id for role, dataset in datasets.items()},
+        "students": _students(session, version, pipelines),
     }
     return jobs.create(session, kind=COMPRESS, subject=subject, spec=spec, actor=actor)
 
 
-def _dataset(session: Session, model: ModelRow, role: DatasetRole, name: str) -> DatasetRow:
+def planned(row: JobRow) -> list[tuple[str, str]]:
+    """Give what a compression is about: pairs of recipe and runtime."""
+    return [(one.name, runtime) for one in standing.pipelines_of(row.spec["pipelines"]) for runtime in one.runtimes]
+
+
+def _pipelines(request: CompressionRequest, given: Given) -> list[Pipeline]:
+    if request.search is None:
+        wanted = [
+            (
+                one.name,
+                None if one.steps is None else [step.model_dump(mode="json") for step in one.steps],
+                one.runtimes,
+            )
+            for one in request.recipes
+        ]
+        return recipe.plan(wanted, given)
+    found = search.space(request.search.runtimes, given.format, has_training=given.has_training)
+    if not found:
+        message = f"No recipe makes a version in the format {given.format} run on {', '.join(request.search.runtimes)}."
+        raise Invalid("recipe.not_for_format", message)
+    return recipe.plan([(one.name, one.steps, one.runtimes) for one in found], given)
+
+
+def _factors(session: Session, request: CompressionRequest) -> dict[str, float]:
+    if request.budget is None or request.budget.selector is None:
+        return {}
+    return latency_factors(session, request.budget.selector)
+
+
+def _named(session: Session, version: VersionRow, others: Sequence[JobRow]) -> dict[str, Sequence[Step]]:
+    """Give the pipelines of a version that have names already."""
+    named: dict[str, Sequence[Step]] = {
+        one.recipe: one.recipe_steps for one in artifacts.list_variants(session, version.id)
+    }
+    for other in others:
+        named |= {one.name: one.steps for one in standing.pipelines_of(other.spec["pipelines"])}
+    return named
+
+
+def _students(session: Session, version: VersionRow, pipelines: Sequence[Pipeline]) -> dict[str, dict[str, str]]:
+    """Give the programs of the versions that recipes name as students."""
+    numbers = {step["student"] for one in pipelines for step in one.steps if step.get("student") is not None}
+    students = {}
+    for number in sorted(numbers):
+        student = artifacts.ready_version(session, version.model, number)
+        if student.format != PROGRAM or student.eval_program is None or student.weights is None:
+            raise Invalid(
+                "recipe.not_for_format", f"A student is a program; {version.model}/{number} is {student.format}."
+            )
+        students[str(number)] = {"program": student.eval_program, "weights": student.weights}
+    return students
+
+
+def _dataset(session: Session, model: ModelRow, role: DatasetRole, name: str, *, is_compared: bool) -> DatasetRow:
     dataset = artifacts.get_dataset(session, name)
     if dataset.role != role:
         raise Invalid("recipe.wrong_role", f"{name} is for {dataset.role}; needed is one for {role}.")
-    if dataset.sample_shape != model.input_shape:
-        message = f"A sample of {name} has shape {dataset.sample_shape}, an input of {model.name} {model.input_shape}."
-        raise Invalid("recipe.wrong_shape", message)
+    reason = misfit(artifacts.signature_of(model), dataset.tensors)
+    if reason:
+        raise Invalid("recipe.wrong_shape", f"{name} does not fit {model.name}: {reason}")
+    needs_targets = is_compared and role is not DatasetRole.CALIBRATION
+    if needs_targets and not any(tensor.partition(".")[0] == "y" for tensor in dataset.tensors):
+        raise Invalid("recipe.no_targets", f"{name} has no y: what is expected of a sample, to compare with.")
     return dataset
-
-
-def _trials(row: JobRow) -> list[Trial]:
-    return [Trial(*pair) for pair in row.spec["trials"]]
 
 
 def _prepare_compression(session: Session, row: JobRow) -> Mapping[str, Any]:
     version = artifacts.version_by_id(session, row.spec["version_id"])
-    done = {Trial(variant.recipe, variant.runtime) for variant in artifacts.list_variants(session, version.id)}
+    model = artifacts.get_model(session, version.model)
+    parts = {"program": version.eval_program, "weights": version.weights, "file": version.file}
     return {
-        "program": version.eval_program,
-        "weights": version.weights,
-        "trials": [[trial.recipe, trial.runtime] for trial in _trials(row) if trial not in done],
+        "format": version.format,
+        "task": model.task,
+        "signature": model.signature,
+        "budget": row.spec["budget"],
+        "factors": row.spec["factors"],
+        "students": row.spec["students"],
+        **{name: sha256 for name, sha256 in parts.items() if sha256 is not None},
         **{role: artifacts.get_dataset(session, id_).sha256 for role, id_ in row.spec["datasets"].items()},
     }
-
-
-def _keep_variant(session: Session, row: JobRow, trial: Mapping[str, Any]) -> None:
-    for sha256, size in ((trial["sha256"], trial["size_bytes"]), (trial["golden_sha256"], trial["golden_size_bytes"])):
-        artifacts.record_artifact(session, sha256, size, row.id)
-    columns = {name: value for name, value in trial.items() if name != "golden_size_bytes"}
-    spec = {**recipe.SETTINGS[trial["recipe"]], "datasets": row.spec["datasets"]}
-    artifacts.add_variant(session, version_id=row.spec["version_id"], recipe_spec=spec, job_id=row.id, **columns)
 
 
 def _prepare_evaluation(session: Session, row: JobRow) -> Mapping[str, Any]:
     known = artifacts.find_evaluation(session, row.spec["weights"], row.spec["dataset_id"])
     if known is None:
-        return row.spec
+        model = artifacts.get_model(session, row.subject.partition("/")[0])
+        return {**row.spec, "task": model.task, "signature": model.signature}
     return {**row.spec, "known": {"accuracy": known.accuracy, "loss": known.loss, "samples": known.samples}}
 
 
@@ -96,8 +174,12 @@ def _keep_evaluation(session: Session, row: JobRow, trial: Mapping[str, Any]) ->
 
 
 KINDS: Final[Mapping[str, Kind]] = {
+    inspection.INSPECT: inspection.KIND,
     COMPRESS: Kind(
-        function="controller.compression.pipeline:compress", prepare=_prepare_compression, keep=_keep_variant
+        function="controller.compression.pipeline:compress",
+        prepare=_prepare_compression,
+        keep=standing.keep,
+        steps=standing.STEPS,
     ),
     "evaluate": Kind(
         function="controller.compression.evaluate:evaluate", prepare=_prepare_evaluation, keep=_keep_evaluation

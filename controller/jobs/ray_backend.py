@@ -1,26 +1,33 @@
-"""Ray: workers that run jobs, one actor process each. The only importer of ray.
+"""Ray: workers that run jobs' units, one actor process each. The only importer of ray.
 
-Started by whoever runs the first job, never before: it takes 5-12 s and 0.6 GB. An actor keeps what its jobs keep warm
-(a loaded program), so the first idle one, in the order in which they were started, gets the next job.
+Started by whoever runs the first job, never before: it takes 5-12 s and 0.6 GB. An actor keeps what its units keep warm
+(a loaded program), so the first idle one, in the order in which they were started, gets the next unit.
 Not here: rows (`runner`); the functions that run on a worker (each kind's own).
 """
 
 import contextlib
+import errno
 import logging
 import os
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 from controller.errors import ShoalError, Unavailable
+from controller.jobs.said import Said
+from controller.jobs.states import JobState
+from controller.jobs.units import End
 from controller.jobs.warm import close_all
-from controller.jobs.work import JobFailed, Task
+from controller.jobs.work import JobFailed, Level, Task
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report home; read when it is imported
 os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")  # SIGTERM is this process's own business
+if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() or Path("~/.ray/auth_token").expanduser().exists():
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # the default of a local Ray, but not towards an address
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
@@ -29,35 +36,38 @@ _log: Final = logging.getLogger(__name__)
 _OBJECT_STORE_BYTES: Final = 100 * 2**20  # bytes travel through the blob store, not through Ray
 _CLOSE_S: Final = 3.0
 _ANSWER_S: Final = 0.02
+_LINES_PER_S: Final = 20
+_MESSAGE: Final = 2000
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CONNECT_ERRORS: Final = (RayError, ConnectionError, RuntimeError, ValueError, OSError, TimeoutError)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a job ended on its worker; `code` is empty where it succeeded."""
-
-    code: str = ""
-    message: str = ""
-    result: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Said:
-    """Something that a running job reported: progress with a message, or a finished trial."""
-
-    progress: float = 0.0
-    message: str = ""
-    trial: Mapping[str, Any] | None = None
-
-
 class _Reports:
-    """A job's reports until the controller fetches them. One thread appends, another takes."""
+    """A unit's reports until the controller fetches them. One thread appends, another takes."""
 
     def __init__(self) -> None:
         self._said: deque[Said] = deque()
+        self._second = 0.0
+        self._lines = 0
+        self._dropped = 0
 
     def progress(self, share: float, message: str) -> None:
         self._said.append(Said(progress=share, message=message))
+
+    def log(self, level: Level, text: str) -> None:
+        now = time.monotonic()
+        if now - self._second >= 1.0:
+            if self._dropped:
+                self._said.append(Said(lines=(("warning", f"{self._dropped} lines came too fast and were dropped."),)))
+            self._second, self._lines, self._dropped = now, 0, 0
+        if self._lines >= _LINES_PER_S:
+            self._dropped += 1
+            return
+        self._lines += 1
+        self._said.append(Said(lines=((level, text),)))
+
+    def keep(self, name: str, value: Any) -> None:
+        self._said.append(Said(kept={name: value}))
 
     def trial(self, trial: Mapping[str, Any]) -> None:
         self._said.append(Said(trial=dict(trial)))
@@ -71,28 +81,31 @@ class _Reports:
 
 
 class _Worker:
-    """Runs on Ray: one job at a time, and answers about it meanwhile."""
+    """Runs on Ray: one unit at a time, and answers about it meanwhile."""
 
     def __init__(self) -> None:
         self._reports = _Reports()
 
-    def run(self, function: str, task: Task) -> tuple[Outcome, list[Said]]:
-        """Run a job; gives how it ended and what was not fetched yet."""
+    def run(self, function: str, task: Task) -> tuple[End, list[Said]]:
+        """Run a unit; gives how it ended and what was not fetched yet."""
         module, _, name = function.partition(":")
         try:
             result = getattr(import_module(module), name)(task, self._reports)
-            outcome = Outcome(result=result)
+            end = End(state=JobState.SUCCEEDED, result=result)
         except JobFailed as error:
-            outcome = Outcome(code=error.code, message=error.message, result=error.result)
+            end = End(state=error.state, code=error.code, message=error.message, result=error.result)
         except ShoalError as error:
-            outcome = Outcome(code=error.code, message=error.message, result={})
+            end = End(state=JobState.FAILED, code=error.code, message=error.message)
+        except OSError as error:
+            code = "disk.full" if error.errno in _FULL else "job.failed"
+            end = End(state=JobState.FAILED, code=code, message=f"{type(error).__name__}: {error}"[:_MESSAGE])
         except Exception as error:  # the edge of a worker: a defect in one job is that job's failure
             traceback.print_exc()
-            outcome = Outcome(code="job.failed", message=f"{type(error).__name__}: {error}", result={})
-        return outcome, self._reports.take()
+            end = End(state=JobState.FAILED, code="job.failed", message=f"{type(error).__name__}: {error}"[:_MESSAGE])
+        return end, self._reports.take()
 
     def reports(self) -> list[Said]:
-        """Give what the running job said since the last time."""
+        """Give what the running unit said since the last time."""
         return self._reports.take()
 
     def close(self) -> None:
@@ -100,8 +113,8 @@ class _Worker:
         close_all()
 
 
-class RunningJob:
-    """A job on a worker."""
+class RunningUnit:
+    """A unit on a worker."""
 
     def __init__(self, worker: Any, done: Any) -> None:
         self.worker = worker
@@ -109,7 +122,7 @@ class RunningJob:
         self._asked: Any = None
 
     def said(self) -> list[Said]:
-        """Give what the job has said; hardly waits where the worker is too busy to answer."""
+        """Give what the unit has said; hardly waits where the worker is too busy to answer."""
         if self._asked is None:
             self._asked = self.worker.reports.remote()
         if not ray.wait([self._asked], timeout=_ANSWER_S)[0]:
@@ -118,31 +131,30 @@ class RunningJob:
         try:
             said: list[Said] = ray.get(asked)
         except RayError:
-            return []  # the worker is gone; the job's own end says so
+            return []  # the worker is gone; the unit's own end says so
         return said
 
     def is_done(self) -> bool:
         """Tell whether it has ended."""
         return bool(ray.wait([self._done], timeout=0)[0])
 
-    def end(self) -> tuple[Outcome, list[Said]]:
+    def end(self) -> tuple[End, list[Said]]:
         """Give how it ended, and what it said at last. A worker that is gone is a named failure."""
         said = self.said() if self._asked is not None and ray.wait([self._asked], timeout=1)[0] else []
         self._asked = None
         try:
-            outcome, last = ray.get(self._done)
+            end, last = ray.get(self._done)
         except OutOfMemoryError as error:
-            return Outcome(code="job.out_of_memory", message=f"Ray ended the worker: {error}"[:500], result={}), said
+            return _lost("job.out_of_memory", f"Ray ended the worker: {error}"), said
         except RayActorError as error:
-            message = f"The worker ended while it ran the job: {error}"[:500]
-            return Outcome(code="job.worker_crashed", message=message, result={}), said
+            return _lost("job.worker_crashed", f"The worker ended while it ran the job: {error}"), said
         except RayError as error:
-            return Outcome(code="job.failed", message=f"Ray: {error}"[:500], result={}), said
-        return outcome, said + last
+            return _lost("job.failed", f"Ray: {error}"), said
+        return end, said + last
 
 
 class RayBackend:
-    """A Ray, and as many workers as jobs may run at once."""
+    """A Ray, and as many workers as units may run at once."""
 
     def __init__(self, *, address: str, cpus: int) -> None:
         """Start a local Ray, or connect to a cluster's `address`.
@@ -169,8 +181,8 @@ class RayBackend:
         self._workers: list[Any] = []
         self._busy: list[Any] = []
 
-    def start(self, function: str, task: Task, on_done: Callable[[], None]) -> RunningJob:
-        """Run a job on the first idle worker; `on_done` is called, in another thread, when it has ended."""
+    def start(self, function: str, task: Task, on_done: Callable[[], None]) -> RunningUnit:
+        """Run a unit on the first idle worker; `on_done` is called, in another thread, when it has ended."""
         worker: Any = next((other for other in self._workers if other not in self._busy), None)
         if worker is None:
             worker = self._actor.remote()
@@ -178,17 +190,28 @@ class RayBackend:
         self._busy.append(worker)
         done: Any = worker.run.remote(function, task)
         done.future().add_done_callback(lambda _: on_done())
-        return RunningJob(worker, done)
+        return RunningUnit(worker, done)
 
-    def give_back(self, job: RunningJob, *, is_alive: bool) -> None:
-        """Keep the worker of a job that has ended for the next one, unless it died."""
-        self._busy.remove(job.worker)
+    def give_back(self, unit: RunningUnit, *, is_alive: bool) -> None:
+        """Keep the worker of a unit that has ended for the next one, unless it died."""
+        self._busy.remove(unit.worker)
         if not is_alive:
-            self._workers.remove(job.worker)
+            self._workers.remove(unit.worker)
+
+    def stop(self, unit: RunningUnit) -> None:
+        """End a unit with its worker, and with it the worker's sandboxes."""
+        ray.kill(unit.worker)
+        self.give_back(unit, is_alive=False)
 
     def close(self) -> None:
         """End the workers, and Ray where it is the local one."""
         closed = [worker.close.remote() for worker in self._workers]
         if closed:
             ray.wait(closed, num_returns=len(closed), timeout=_CLOSE_S)
+        for worker in self._workers:
+            ray.kill(worker)  # on a cluster they would wait for their owner's end to be noticed
         ray.shutdown()
+
+
+def _lost(code: str, message: str) -> End:
+    return End(state=JobState.FAILED, code=code, message=message[:500])

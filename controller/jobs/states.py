@@ -6,6 +6,7 @@ from typing import Final
 from controller.errors import Conflict
 
 MAX_ATTEMPTS: Final = 3  # a job that ends the controller itself must not do so for ever
+MAX_UNIT_ATTEMPTS: Final = 2  # likewise a part of one that ends its worker
 
 
 class JobState(StrEnum):
@@ -14,15 +15,28 @@ class JobState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
+    REFUSED = "refused"  # it cannot be done within what was asked; the result has the closest
     FAILED = "failed"
     CANCELED = "canceled"
 
 
+class TrialState(StrEnum):
+    """How a part of a job ended."""
+
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"  # not good enough, or impossible
+    STOPPED = "stopped"  # it could not win any more
+    FAILED = "failed"
+
+
 TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
-    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELED}),
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.REFUSED, JobState.FAILED, JobState.CANCELED}),
     # Running follows running: the next attempt, after a crash of the controller.
-    JobState.RUNNING: frozenset({JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED}),
+    JobState.RUNNING: frozenset(
+        {JobState.RUNNING, JobState.SUCCEEDED, JobState.REFUSED, JobState.FAILED, JobState.CANCELED}
+    ),
     JobState.SUCCEEDED: frozenset(),
+    JobState.REFUSED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELED: frozenset(),
 }

@@ -2,7 +2,7 @@
 
 from shoal.client.connection import Connection
 from shoal.schemas.common import Page
-from shoal.schemas.jobs import CompressionRequest, Job
+from shoal.schemas.jobs import CompressionRequest, Job, JobLine, Trial
 
 
 class Jobs:
@@ -31,3 +31,15 @@ class Jobs:
     def show(self, job_id: str) -> Job:
         """Show a job."""
         return self._connection.get(f"/jobs/{job_id}", Job)
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job that has not ended."""
+        return self._connection.send("POST", f"/jobs/{job_id}/cancel", Job)
+
+    def log(self, job_id: str, *, after: int = 0, limit: int = 200) -> Page[JobLine]:
+        """Give the lines of a job's log with a higher number than `after`, the oldest first."""
+        return self._connection.get(f"/jobs/{job_id}/log", Page[JobLine], {"after": after, "limit": limit})
+
+    def trials(self, job_id: str, *, limit: int = 50, cursor: str | None = None) -> Page[Trial]:
+        """Give a page of what a job has tried, in the order in which it ended."""
+        return self._connection.page(f"/jobs/{job_id}/trials", Trial, {}, limit=limit, cursor=cursor)

@@ -1,13 +1,13 @@
 """Compression and evaluation on a real Ray, asked for over REST, with the demo's network and data."""
 
 import dataclasses
-import io
 import os
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -16,27 +16,23 @@ import pytest
 from controller import migrate
 from controller.db import Database
 from controller.keys import Keys
-from shoal.client import Client, Unreachable
+from shoal.client import ApiError, Client, Unreachable
 from shoal.runtimes import load_runtime
 from shoal.runtimes.golden import check_golden
 from shoal.schemas.artifacts import EvaluationRequest, Variant
 from shoal.schemas.inference import InferInput, InferRequest
+from shoal.schemas.jobs import Job, Trial
 from shoal.training.programs import read_weights
 from shoal.wire.tensors import decode_tensors, encode_tensors
 from tests.compressing import Controller, split, trained
 from tests.rig import free_port, is_listening, wait_for
 
 FP32_ONLY = [{"name": "fp32", "runtimes": ["onnxruntime"]}]
-
-
-@pytest.fixture
-def controller(tmp_path: Path) -> Iterator[Controller]:
-    controller = Controller(tmp_path / "state")
-    yield controller
-    left = controller.descendants()
-    controller.close()
-    assert controller.process.returncode == 0
-    wait_for(lambda: not any(is_alive(process) for process in left))
+PRUNED: dict[str, Any] = {
+    "name": "half",
+    "steps": [{"op": "prune", "keep": 0.5, "training": {"epochs": 4}}, {"op": "quantize"}],
+    "runtimes": ["onnxruntime"],
+}
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -47,22 +43,54 @@ def ray_processes(controller: Controller) -> list[psutil.Process]:
     return [process for process in controller.descendants() if "ray" in process.name()]
 
 
+def workers(controller: Controller) -> list[psutil.Process]:
+    return [process for process in ray_processes(controller) if "_Worker" in process.name()]
+
+
+@contextmanager
+def running(state: Path, **settings: object) -> Iterator[Controller]:
+    """A controller with the digits in it; nothing of it is left afterwards."""
+    controller = Controller(state, **settings)
+    try:
+        controller.register(trained())
+        yield controller
+        left = controller.descendants()
+    finally:
+        controller.close()
+    assert controller.process.returncode == 0
+    wait_for(lambda: not any(is_alive(process) for process in left))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
+    """One controller, and one Ray, for the tests that end neither."""
+    with running(tmp_path_factory.mktemp("compression") / "state", converter_python="/nowhere/python") as controller:
+        yield controller
+
+
 def variants(controller: Controller, version: int) -> dict[tuple[str, str], Variant]:
     found = controller.client.models.list_variants("digits", version).items
     assert len({(variant.recipe, variant.runtime) for variant in found}) == len(found)
     return {(variant.recipe, variant.runtime): variant for variant in found}
 
 
-def blob(controller: Controller, sha256: str) -> bytes:
-    return (controller.state / "blobs" / "sha256" / sha256[:2] / sha256).read_bytes()
+def trials(controller: Controller, job: Job) -> dict[str, Trial]:
+    found = controller.client.jobs.trials(job.id, limit=500).items
+    return {f"{trial.recipe}/{trial.runtime}": trial for trial in found}
 
 
-def test_version_when_compressed_then_its_variants_are_small_exact_and_proven(controller: Controller) -> None:
-    controller.register(trained())
-    assert ray_processes(controller) == []
-    job = controller.ended(controller.compress(1))
+def lines(controller: Controller, job: Job) -> list[str]:
+    return [line.text for line in controller.client.jobs.log(job.id, limit=500).items]
+
+
+def stored(controller: Controller, sha256: str) -> Path:
+    return controller.state / "blobs" / "sha256" / sha256[:2] / sha256
+
+
+def test_version_when_compressed_then_its_variants_are_small_exact_and_proven(shared: Controller) -> None:
+    job = shared.ended(shared.compress(1))
     assert (job.state, job.code, job.progress, job.attempt) == ("succeeded", "", 1.0, 1)
-    found = variants(controller, 1)
+    found = variants(shared, 1)
     fp32, int8 = found["fp32", "onnxruntime"], found["int8", "onnxruntime"]
     assert found["int8", "openvino"].sha256 == int8.sha256
     assert int8.size_bytes <= 0.30 * fp32.size_bytes
@@ -72,113 +100,159 @@ def test_version_when_compressed_then_its_variants_are_small_exact_and_proven(co
         assert variant.accuracy >= fp32.accuracy - 0.01
         assert (variant.agreement >= 0.98, variant.samples) == (True, 200)
         assert 0 < variant.latency_p50_ms < 100
+        assert variant.figures["peak_memory_bytes"] > 0
+        assert set(variant.lineage["datasets"]) == {"calibration", "evaluation", "golden"}
         # What a device will do: load the bytes, and compare with what this file gave in the cloud.
-        model = load_runtime(variant.runtime).open(blob(controller, variant.sha256))
-        golden = check_golden(model, blob(controller, variant.golden_sha256))
+        model = load_runtime(variant.runtime).open(stored(shared, variant.sha256))
+        golden = check_golden(model, stored(shared, variant.golden_sha256).read_bytes(), "classification")
         assert (golden.passed, golden.samples) == (True, 32)
-    own = decode_tensors(blob(controller, int8.golden_sha256))
-    reference = load_runtime("onnxruntime").open(blob(controller, int8.sha256))
-    np.testing.assert_array_equal(own["input"], split().golden.x)
-    np.testing.assert_allclose(reference.infer(own["input"]), own["output"], atol=1e-5)
+    own = decode_tensors(stored(shared, int8.golden_sha256).read_bytes())
+    reference = load_runtime("onnxruntime").open(stored(shared, int8.sha256))
+    np.testing.assert_array_equal(own["input.input"], split().golden.x)
+    answers = reference.infer({"input": own["input.input"]})["output"]
+    np.testing.assert_allclose(answers, own["output.output"], atol=1e-5)
 
     x = split().golden.x[:4]
     tensor = InferInput(name="input", shape=list(x.shape), datatype="FP32", data=x.tolist())
-    answer = controller.client.inference.infer("digits", 1, InferRequest(id="a", inputs=[tensor]), variant=int8.id)
+    answer = shared.client.inference.infer("digits", 1, InferRequest(id="a", inputs=[tensor]), variant=int8.id)
     assert (answer.model_name, answer.model_version, answer.id) == ("digits", "1", "a")
-    np.testing.assert_allclose(np.reshape(answer.outputs[0]["data"], (4, 10)), own["output"][:4], atol=1e-5)
+    np.testing.assert_allclose(np.reshape(answer.outputs[0]["data"], (4, 10)), own["output.output"][:4], atol=1e-5)
 
-    again = controller.ended(controller.compress(1))
+    tried = trials(shared, job)
+    assert {key: trial.state for key, trial in tried.items()} == dict.fromkeys(
+        ("fp32/onnxruntime", "int8/onnxruntime", "int8/openvino"), "succeeded"
+    )
+    assert tried["int8/onnxruntime"].variant_id == int8.id
+    assert any(trial.is_on_front for trial in tried.values())
+    assert lines(shared, job)[-1] == "Succeeded."
+
+    again = shared.ended(shared.compress(1))
     assert (again.state, again.result["variants"]) == ("succeeded", [])
-    assert variants(controller, 1) == found
+    assert variants(shared, 1) == found
 
 
-def test_version_when_evaluated_then_the_figures_stand_with_it_and_are_not_measured_twice(
-    controller: Controller,
-) -> None:
+def test_version_when_evaluated_then_the_figures_stand_with_it_and_are_not_measured_twice(shared: Controller) -> None:
     files = trained()
-    controller.register(files)
     spoilt = {name: array * np.float32(0) for name, array in read_weights(files.weights).items()}
-    controller.new_version(dataclasses.replace(files, weights=encode_tensors(spoilt)))
-    jobs = [controller.client.models.evaluate("digits", n, EvaluationRequest(dataset="heldout")) for n in (1, 2, 1)]
-    good, bad, again = [controller.ended(job) for job in jobs]
+    shared.new_version(dataclasses.replace(files, weights=encode_tensors(spoilt)))
+    jobs = [shared.client.models.evaluate("digits", n, EvaluationRequest(dataset="heldout")) for n in (1, 2, 1)]
+    good, bad, again = [shared.ended(job) for job in jobs]
     assert [job.state for job in (good, bad, again)] == ["succeeded"] * 3
     assert good.result["accuracy"] > 0.95
     # Weights of zero give every digit the same score: the first class wins, a tenth of the balanced data set.
     assert (bad.result["accuracy"], bad.result["loss"]) == (0.1, pytest.approx(np.log(10), abs=1e-5))
     assert again.result == good.result
-    (evaluation,) = controller.client.models.show_version("digits", 1).evaluations
+    (evaluation,) = shared.client.models.show_version("digits", 1).evaluations
     assert (evaluation.dataset, evaluation.accuracy, evaluation.samples) == ("heldout", good.result["accuracy"], 200)
 
 
-def test_program_when_it_is_a_zip_but_none_then_the_job_fails_by_name_and_nothing_changes(
-    controller: Controller,
+def test_recipe_when_it_prunes_then_its_variant_is_smaller_and_its_network_is_made_once(shared: Controller) -> None:
+    number = shared.new_version(trained()).number
+    plain = {**PRUNED, "name": "half-float", "steps": PRUNED["steps"][:1]}
+    int8 = {"name": "int8", "runtimes": ["onnxruntime"]}
+    job = shared.ended(shared.compress(number, [PRUNED, plain, int8], training_dataset="shares"))
+    assert (job.state, job.code) == ("succeeded", "")
+    found = variants(shared, number)
+    half, whole = found["half", "onnxruntime"], found["int8", "onnxruntime"]
+    assert half.size_bytes < 0.75 * whole.size_bytes
+    assert [step["op"] for step in half.recipe_steps] == ["prune", "quantize"]
+    assert half.accuracy >= whole.accuracy - 0.02
+    assert sum(line.startswith("prune begins") for line in lines(shared, job)) == 1
+
+
+def test_recipe_when_its_converter_is_not_installed_then_the_job_is_refused_by_name_and_the_others_are_made(
+    shared: Controller,
 ) -> None:
-    files = trained()
-    controller.register(dataclasses.replace(files, eval_program=empty_archive()))
-    job = controller.ended(controller.compress(1))
-    assert (job.state, job.code, job.result) == ("failed", "program.not_loadable", {})
-    evaluated = controller.ended(controller.client.models.evaluate("digits", 1, EvaluationRequest(dataset="heldout")))
-    assert (evaluated.state, evaluated.code) == ("failed", "program.not_loadable")
-    version = controller.client.models.show_version("digits", 1)
-    assert (version.variants, version.evaluations) == (0, [])
-    controller.new_version(files)
-    assert controller.ended(controller.compress(2, FP32_ONLY)).state == "succeeded"
+    version = shared.new_version(trained())
+    job = shared.ended(shared.compress(version.number, [{"name": "fp32", "runtimes": ["onnxruntime", "litert"]}]))
+    assert (job.state, job.code, "/nowhere/python" in job.message) == ("refused", "toolchain.missing", True)
+    assert set(variants(shared, version.number)) == {("fp32", "onnxruntime")}
 
 
-def empty_archive() -> bytes:
-    """An archive that has all that the upload's check looks at, and no program."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as archive:
-        archive.writestr("archive/archive_format", "pt2")
-        archive.writestr("archive/models/model.json", "{}")
-    return made.getvalue()
-
-
-def test_weights_when_they_do_not_fit_the_program_then_the_job_fails_by_name(controller: Controller) -> None:
-    other = encode_tensors({"weight": np.zeros(3, np.float32)})
-    controller.register(dataclasses.replace(trained(), weights=other))
-    job = controller.ended(controller.compress(1))
-    assert (job.state, job.code) == ("failed", "model.weights_mismatch")
-
-
-def test_controller_when_killed_in_mid_job_then_the_job_ends_after_a_restart_and_no_variant_is_made_twice(
-    controller: Controller,
+def test_budget_when_nothing_is_inside_then_is_refused_with_the_closest_and_makes_no_variant(
+    shared: Controller,
 ) -> None:
-    controller.register(trained())
-    first = controller.ended(controller.compress(1, FP32_ONLY))
-    made = variants(controller, 1)
-    job = controller.compress(1)
-    controller.kill()
-    controller.start()
-    wait_for(lambda: is_listening(controller.api_port))
-    ended = controller.ended(job)
-    assert (first.state, ended.state, ended.progress) == ("succeeded", "succeeded", 1.0)
-    found = variants(controller, 1)
-    assert len(found) == 3
-    assert found["fp32", "onnxruntime"] == made["fp32", "onnxruntime"]
+    recipes = [{"name": "int8-dynamic", "runtimes": ["onnxruntime"]}, {"name": "fp16", "runtimes": ["onnxruntime"]}]
+    job = shared.ended(shared.compress(1, recipes, budget={"max_size_bytes": 1000}))
+    assert (job.state, job.code) == ("refused", "size.over_budget")
+    assert job.result["closest"]["recipe"] == "int8-dynamic"
+    assert job.result["closest"]["over"]["size"] > 1
+    assert {trial.state for trial in trials(shared, job).values()} == {"refused"}
+    assert not {"int8-dynamic", "fp16"} & {recipe for recipe, _ in variants(shared, 1)}
 
 
-def test_controller_when_killed_while_a_program_is_opened_then_the_job_is_begun_again(controller: Controller) -> None:
-    controller.register(trained())
-    job = controller.compress(1)
-    wait_for(lambda: controller.client.jobs.show(job.id).state == "running", 60)
-    controller.kill()
-    controller.start()
-    wait_for(lambda: is_listening(controller.api_port))
-    ended = controller.ended(job)
-    assert (ended.state, ended.attempt) == ("succeeded", 2)
-    assert len(variants(controller, 1)) == 3
+def test_job_when_canceled_in_training_then_stops_within_seconds_and_leaves_no_variant(shared: Controller) -> None:
+    long = {**PRUNED, "name": "long", "steps": [{"op": "prune", "keep": 0.7, "training": {"epochs": 1000}}]}
+    job = shared.compress(1, [long], training_dataset="shares")
+    wait_for(lambda: any("prune begins" in line for line in lines(shared, job)), 90)
+    busy = [process for process in shared.descendants() if "controller.jobs.confine" in process.cmdline()]
+    assert shared.client.jobs.cancel(job.id).state == "canceled"
+    wait_for(lambda: not all(is_alive(process) for process in busy), 10)
+    with pytest.raises(ApiError) as caught:
+        shared.client.jobs.cancel(job.id)
+    assert caught.value.code == "job.illegal_transition"
+    assert ("long", "onnxruntime") not in variants(shared, 1)
 
 
-def test_worker_when_killed_then_its_job_fails_by_name_and_the_next_one_gets_another(controller: Controller) -> None:
-    controller.register(trained())
-    job = controller.compress(1)
-    wait_for(lambda: "Opening" in controller.client.jobs.show(job.id).message, 60)
-    (worker,) = [process for process in ray_processes(controller) if "_Worker" in process.name()]
-    worker.kill()
-    ended = controller.ended(job)
-    assert (ended.state, ended.code) == ("failed", "job.worker_crashed")
-    assert controller.ended(controller.compress(1)).state == "succeeded"
+def test_search_when_the_controller_is_killed_in_it_then_goes_on_and_repeats_no_trial(tmp_path: Path) -> None:
+    with running(tmp_path / "state") as controller:
+        search = {"runtimes": ["onnxruntime"], "max_trials": 6}
+        job = controller.compress(1, [], search=search, budget={"max_accuracy_drop": 0.03})
+        wait_for(lambda: len(trials(controller, job)) >= 2, 120)
+        controller.kill()
+        controller.start()
+        wait_for(lambda: is_listening(controller.api_port))
+        before = trials(controller, job)
+        ended = controller.ended(job)
+        assert (ended.state, ended.code, ended.attempt) == ("succeeded", "", 2)
+        after = trials(controller, job)
+        assert len(after) > len(before) >= 2
+        assert {key: after[key] for key in before} == {
+            key: trial.model_copy(update={"is_on_front": after[key].is_on_front}) for key, trial in before.items()
+        }
+        assert len(variants(controller, 1)) == sum(trial.state == "succeeded" for trial in after.values())
+        said = lines(controller, job)
+        for trial in after.values():
+            assert sum(line.startswith(f"{trial.recipe} on {trial.runtime}:") for line in said) == 1
+
+
+def test_worker_when_killed_then_the_job_goes_on_with_another(shared: Controller) -> None:
+    version = shared.new_version(trained())
+    job = shared.compress(version.number)
+    wait_for(lambda: "Opening" in shared.client.jobs.show(job.id).message, 60)
+    for worker in workers(shared):
+        worker.kill()
+    ended = shared.ended(job)
+    assert (ended.state, ended.attempt) == ("succeeded", 1)
+    assert len(variants(shared, version.number)) == 3
+    assert any("once more" in line for line in lines(shared, job))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system in memory with hardly any room."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], check=False, capture_output=True
+    )
+    if made.returncode != 0:
+        pytest.skip("only root may mount a small disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_disk_when_full_in_mid_job_then_fails_by_name_and_leaves_no_half_variant(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    with running(tmp_path / "state", blobs_url=(small_disk / "blobs").as_uri()) as controller:
+        room = os.statvfs(small_disk)
+        (small_disk / "filler").write_bytes(bytes(room.f_bavail * room.f_frsize - 100_000))
+        job = controller.ended(controller.compress(1))
+        assert (job.state, job.code) == ("failed", "blobs.failed")
+        assert variants(controller, 1) == {}
+        (small_disk / "filler").unlink()
+        assert controller.ended(controller.compress(1)).state == "succeeded"
 
 
 def is_healthy(stranger: Client) -> bool:

@@ -1,0 +1,240 @@
+"""Makes the files of a version's variants, on a worker: its network is changed step by step, then converted.
+
+What takes long is kept: what a step made of a network by digest in the job's row, so that no other unit and no other
+attempt does it again; files in memory, as several runtimes read the same one.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from controller.blobs import BlobStore
+from controller.compression import bench
+from controller.compression.export.conversion import ConversionError, check, needs_toolchain
+from controller.compression.recipe import ONNX, PROGRAM, Step, precision, program_steps
+from controller.jobs.sandbox import Sandbox
+from controller.jobs.work import JobFailed, JobRefused, Report, Task
+
+_ONNX_RUNTIMES: Final = frozenset({"onnxruntime", "openvino"})
+_SEED: Final = 0  # the same request makes the same files
+_REFUSALS: Final = frozenset(
+    {"export.not_supported", "export.unsupported_operator", "prune.out_of_reach", "distill.no_gain", "quantize.nothing"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file for a runtime.
+
+    Attributes:
+        figures: What its steps and its converter measured.
+    """
+
+    data: bytes
+    format: str
+    figures: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Network:
+    program: str
+    weights: str
+    figures: Mapping[str, Any]
+
+
+class Maker:
+    """Makes files of one version."""
+
+    def __init__(self, task: Task, report: Report) -> None:
+        """Keep what is made from; nothing is opened yet.
+
+        Args:
+            task: `spec` has `format`, `program` and `weights` or `file`, and the digests of `calibration` and
+                `training`; `kept` is what earlier units made.
+        """
+        self._task = task
+        self._report = report
+        self._spec = task.spec
+        self._blobs = BlobStore(task.blobs)
+        self._files: dict[str, File] = {}
+        self._networks: dict[str, dict[str, Any]] = {}
+        self._failures: dict[str, JobFailed] = {}
+
+    def original(self) -> File:
+        """Give the version's own file: a program's ONNX form in float32, or what was uploaded."""
+        if self._spec["format"] == PROGRAM:
+            return self._onnx(())
+        return File(data=self._blobs.read(self._spec["file"]), format=self._spec["format"], figures={})
+
+    def make(self, steps: Sequence[Step], runtime: str) -> File:
+        """Give the file of a pipeline for a runtime.
+
+        Raises:
+            JobFailed: `program.*`, `export.*`, `quantize.failed`, `converter.*`, `training.*`, ...
+            JobRefused: `toolchain.missing`, `distill.no_gain`, `prune.out_of_reach`, ...
+        """
+        try:
+            if self._spec["format"] not in (PROGRAM, ONNX):
+                return self.original()
+            return self._onnx(steps) if runtime in _ONNX_RUNTIMES else self._converted(steps, runtime)
+        except JobFailed as error:
+            if error.code in _REFUSALS:
+                raise JobRefused(error.code, error.message) from error
+            raise
+
+    def _onnx(self, steps: Sequence[Step]) -> File:
+        """Give the ONNX file of a pipeline."""
+        trained, finish = program_steps(steps), _finish(steps)
+        if finish is None:
+            return self._exported(trained)
+        key = f"finished {_digest(steps)}"
+        if key not in self._files:
+            exported = self._exported(trained)
+            self._files[key] = self._compressed(exported, trained, "quantize", finish, calibration="calibration")
+        return self._files[key]
+
+    def _exported(self, trained: Sequence[Step]) -> File:
+        """Give the ONNX file of a network after its program's steps, in float but for binary weights."""
+        key = f"exported {_digest(trained)}"
+        if key not in self._files:
+            self._files[key] = self._export(trained)
+        return self._files[key]
+
+    def _export(self, trained: Sequence[Step]) -> File:
+        if self._spec["format"] == ONNX:
+            return self.original()
+        network = self._network(trained)
+        weights = self._blobs.read(network.weights)
+        with bench.opener(self._task, self._blobs.read(network.program), network.program) as opener:
+            bench.check_size("model", weights)
+            made = bench.ask(opener, "program", "export", bench.Made, weights=weights)
+        file = File(data=made.model, format="onnx", figures=network.figures)
+        binarize = next((step for step in trained if step["op"] == "binarize"), None)
+        return file if binarize is None else self._compressed(file, trained, "pack", binarize)
+
+    def _compressed(
+        self, base: File, trained: Sequence[Step], op: str, step: Step, *, calibration: str | None = None
+    ) -> File:
+        bench.check_size("model", base.data)
+        with self._compressor(trained) as sandbox:
+            more = {}
+            if calibration is not None:
+                more = {"calibration": self._put(sandbox, calibration), "signature": self._spec["signature"]}
+            made = bench.ask(
+                sandbox,
+                "program",
+                op,
+                bench.Made,
+                timeout_s=bench.TRAIN_TIMEOUT_S,
+                model=sandbox.put("model.onnx", [base.data]),
+                step=dict(step),
+                **more,
+            )
+        return File(data=made.model, format="onnx", figures={**base.figures, **made.figures})
+
+    @contextmanager
+    def _compressor(self, trained: Sequence[Step]) -> Iterator[Sandbox]:
+        """Lend a sandbox that compresses ONNX files: the program's, which is warm already, or one without."""
+        if self._spec["format"] == ONNX:
+            with bench.quantizer(self._task) as sandbox:
+                yield sandbox
+        else:
+            network = self._network(trained)
+            with bench.opener(self._task, self._blobs.read(network.program), network.program) as sandbox:
+                yield sandbox
+
+    def _converted(self, steps: Sequence[Step], runtime: str) -> File:
+        wanted = precision(steps)
+        try:
+            check(runtime, wanted, self._spec["format"])
+        except ConversionError as error:
+            raise JobRefused(error.code, str(error)) from error
+        in_toolchain = needs_toolchain(runtime, wanted, self._spec["format"])
+        if in_toolchain:
+            bench.toolchain_python()  # before anything is trained for it
+        network = self._network(program_steps(steps))
+        with bench.converter(self._task, in_toolchain=in_toolchain) as sandbox:
+            made = bench.ask(
+                sandbox,
+                "converter",
+                "convert",
+                bench.Converted,
+                timeout_s=bench.CONVERT_TIMEOUT_S,
+                converter=runtime,
+                precision=wanted,
+                source=PROGRAM,
+                signature=self._spec["signature"],
+                program=sandbox.put("program.pt2", self._blobs.stream(network.program)),
+                weights=sandbox.put("weights", self._blobs.stream(network.weights)),
+                calibration=self._put(sandbox, "calibration"),
+            )
+        return File(data=made.model, format=made.format, figures={**network.figures, **made.notes})
+
+    def _network(self, steps: Sequence[Step]) -> _Network:
+        """Give the network after some steps, each done once in a job."""
+        if not steps:
+            return _Network(program=self._spec["program"], weights=self._spec["weights"], figures={})
+        name = f"network {_digest(steps)}"
+        if name in self._failures:  # it trained to find that out, and would again
+            raise self._failures[name]
+        kept = self._spec["kept"].get(name) or self._networks.get(name)
+        if kept is None:
+            before = self._network(steps[:-1])
+            try:
+                kept = self._apply(before, steps[-1])
+            except JobFailed as error:
+                self._failures[name] = error
+                raise
+            self._networks[name] = kept
+            self._report.keep(name, kept)
+        return _Network(**kept)
+
+    def _apply(self, network: _Network, step: Step) -> dict[str, Any]:
+        self._report.log("info", f"{step['op']} begins: {json.dumps(dict(step), sort_keys=True)}")
+        with bench.trainer(self._task, self._blobs.read(network.program)) as sandbox:
+            more = {}
+            if step["op"] == "distill" and step.get("student") is not None:
+                student = self._spec["students"][str(step["student"])]
+                more["student"] = {
+                    part: sandbox.put(f"student-{part}", self._blobs.stream(student[part]))
+                    for part in ("program", "weights")
+                }
+            applied = bench.ask(
+                sandbox,
+                "program",
+                "apply",
+                bench.Applied,
+                timeout_s=bench.TRAIN_TIMEOUT_S,
+                said=self._say(step["op"]),
+                step=dict(step),
+                weights=sandbox.put("weights", self._blobs.stream(network.weights)),
+                training=self._put(sandbox, "training"),
+                task=self._spec["task"],
+                seed=_SEED,
+                **more,
+            )
+        self._report.log("info", f"{step['op']} ended: {json.dumps(applied.figures, sort_keys=True)[:800]}")
+        program, weights = (self._blobs.put_bytes(data)[0] for data in (applied.program, applied.weights))
+        figures = {**network.figures, step["op"]: applied.figures}
+        return {"program": program, "weights": weights, "figures": figures}
+
+    def _say(self, op: str) -> Any:
+        def say(share: float, text: str) -> None:
+            self._report.progress(0.9 * share, f"{op}: {text}")
+
+        return say
+
+    def _put(self, sandbox: Sandbox, role: str) -> str:
+        return sandbox.put(role, self._blobs.stream(self._spec[role]))
+
+
+def _finish(steps: Sequence[Step]) -> Step | None:
+    """Give the quantization that ends a pipeline; whether it was trained for is no matter any more."""
+    return next(({**step, "aware": None} for step in steps if step["op"] == "quantize"), None)
+
+
+def _digest(steps: Sequence[Step]) -> str:
+    return hashlib.sha256(json.dumps([dict(step) for step in steps], sort_keys=True).encode()).hexdigest()[:16]
