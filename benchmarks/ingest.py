@@ -335,7 +335,7 @@ def _gateway(settings: Settings, keys: Keys) -> Any:
     database = Database(settings.database_url)
     _rows(database)  # what a process does at its first query is no part of what a message costs
     spare_collector()
-    gateway = Gateway(settings, database, keys, BlobStore(settings.resolved_blobs_url()), WakeUp(database))
+    gateway = Gateway(settings, database, keys, BlobStore(settings.blobs_at()), WakeUp(database))
     stop = threading.Event()
     thread = threading.Thread(target=gateway.run, args=(stop,))
 

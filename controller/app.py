@@ -45,6 +45,7 @@ from controller.api import (
     jobs,
     models,
     observe,
+    profiles,
     rollouts,
     telemetry,
     webhooks,
@@ -53,6 +54,7 @@ from controller.api.requests import Requests
 from controller.auth import service as users
 from controller.blobs import BlobStore, UrlSigner
 from controller.compression import service as compression
+from controller.datasets import service as datasets
 from controller.db import Database
 from controller.errors import Unavailable
 from controller.events import WakeUp
@@ -78,6 +80,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     artifacts.router,
     models.router,
     jobs.router,
+    profiles.router,
     rollouts.router,
     executions.router,
     commands.router,
@@ -148,7 +151,7 @@ def run(role: Role, settings: Settings) -> None:
         prepare_database(database, may_migrate=role is Role.ALL)
         wake_up = WakeUp(database)
         opened.callback(wake_up.close)
-        blobs = BlobStore(settings.resolved_blobs_url())
+        blobs = BlobStore(settings.blobs_at())
         tasks: list[Task] = []
         if role.includes(Role.GATEWAY):
             tasks += _gateway_tasks(opened, settings, database, blobs, wake_up)
@@ -161,7 +164,7 @@ def run(role: Role, settings: Settings) -> None:
                 settings=settings,
                 database=database,
                 wake_up=wake_up,
-                kinds=compression.KINDS,
+                kinds={**compression.KINDS, **datasets.KINDS},
                 may_run=scheduler.leading.is_set,
             )
             tasks.append(Task(name="jobs", run=jobs_runner.run))

@@ -21,6 +21,7 @@ from controller.executions import tables as executions
 from controller.federated import tables as federated
 from controller.incremental import tables as incremental
 from controller.jobs import tables as jobs
+from controller.profiles import tables as profiles
 from controller.rollouts import tables as rollouts
 from controller.telemetry import tables as telemetry
 from controller.webhooks import tables as webhooks
@@ -28,7 +29,7 @@ from controller.webhooks import tables as webhooks
 # A table is known to the metadata once its module is imported; naming the modules keeps the list in sight.
 _MODULES: Final = (
     *(audit, events, observe, scheduler),
-    *(artifacts, auth, devices, executions, federated, incremental, jobs, rollouts, telemetry, webhooks),
+    *(artifacts, auth, devices, executions, federated, incremental, jobs, profiles, rollouts, telemetry, webhooks),
 )
 TABLES: Final = Base.metadata
 _FOLDER: Final = Path(__file__).resolve().parent.parent / "migrations"

@@ -20,6 +20,9 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from controller import events
 from controller.blobs import BlobStore
+from controller.collection import collect
+from controller.compression import inspection
+from controller.compression.policies import Builder
 from controller.db import Base, Database, new_id, utc_now
 from controller.devices import sessions
 from controller.devices.enrollment import FIRST_EPOCH
@@ -41,6 +44,7 @@ _log: Final = logging.getLogger(__name__)
 _LEASE: Final = timedelta(seconds=10)
 _STATE_INTERVAL: Final = timedelta(minutes=1)
 _SWEEP_INTERVAL: Final = timedelta(seconds=15)
+_COLLECT_INTERVAL: Final = timedelta(hours=1)
 _FOLDS: Final = 8  # transactions of telemetry in one tick, so that the other rooms have their turn
 
 Advance = Callable[[Session, datetime], object]
@@ -69,15 +73,19 @@ class Scheduler:
         self._incarnation = ""
         self._state_told_at: datetime | None = None
         self._sweep_at = datetime.min.replace(tzinfo=UTC)
+        self._collect_at = datetime.min.replace(tzinfo=UTC)
         self._steps: Sequence[tuple[str, Callable[[], None]]] = (
             ("presence", partial(self._advance, sessions.settle)),
             ("executions", partial(self._advance, executions.tick)),
+            ("inspections", partial(self._advance, lambda session, _: inspection.settle(session))),
             ("rollouts", partial(self._advance, rollouts.advance)),
             ("federated", self._advance_federated),
             ("incremental", partial(self._advance, incremental.advance)),
+            ("builds", Builder(database).advance),
             ("telemetry", self._fold_telemetry),
             ("alerts", partial(self._advance, self._watch)),
             ("events", partial(self._advance, self._prune)),
+            ("artifacts", self._collect),
             ("controller_state", partial(self._advance, self._tell_state)),
         )
 
@@ -157,6 +165,15 @@ class Scheduler:
         telemetry.prune(session, self._settings, now)
         rules.prune(session, self._settings.alert_kept_s, now)
         webhooks.prune(session, now)
+
+    def _collect(self) -> None:
+        now = utc_now()
+        if now < self._collect_at:
+            return
+        self._collect_at = now + _COLLECT_INTERVAL
+        grace = timedelta(seconds=self._settings.artifact_grace_s)
+        logs_kept = timedelta(seconds=self._settings.log_kept_s)
+        collect(self._database, self._blobs, grace=grace, logs_kept=logs_kept, now=now)
 
     def _tell_state(self, session: Session, now: datetime) -> None:
         # An incarnation begins where messages may have been missed: devices then give birth again.

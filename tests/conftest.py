@@ -11,18 +11,35 @@ import pytest
 from controller.broker import CONFIG, write_config
 from controller.db import Database
 from controller.keys import Keys
+from shoal import toolchain
 from shoal.cli.embedded_broker import embedded_broker
+from tests import objectstore
+from tests.objectstore import ObjectStore
 from tests.rig import BrokerAt, broker_plan, free_port, is_listening, wait_for
 
 
-def require(found: str | None, package: str) -> str:
-    """Give the program, or skip with its install command; with CI=true its absence is a failure."""
+def require(found: str | None, package: str, command: str = "") -> str:
+    """Give the program, or skip with its install command; with CI=true its absence is a failure.
+
+    Args:
+        command: Where Debian's packages do not have it.
+    """
     if found:
         return found
-    message = f"needs {package}: sudo apt-get install {package}"
+    message = f"needs {package}: {command or f'sudo apt-get install {package}'}"
     if os.environ.get("CI") == "true":
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def toolchain_python() -> Path:
+    """The converters' Python."""
+    found = toolchain.python()
+    if found is None:
+        message = f"needs the converters' toolchain: {toolchain.COMMAND}"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +105,13 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[D
             connection.exec_driver_sql("CREATE SCHEMA public")
     yield database
     database.close()
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """An S3 server of this test session."""
+    with objectstore.serve(tmp_path_factory.mktemp("objects")) as store:
+        yield store
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from shoal.wire.executions import ExecutionReport, Offer, ReportState
 from shoal.wire.federated import FederatedRoundResult, FederatedRoundSpec
 from shoal.wire.tensors import Tensors, decode_tensors, encode_tensors
 from tests.device import Device
+from tests.registry import signature_row, tensors_row
 from tests.rig import Office
 
 BASE: Tensors = {"w": np.zeros((4, 3), np.float32), "b": np.ones(3, np.float32)}
@@ -24,14 +25,20 @@ BASE: Tensors = {"w": np.zeros((4, 3), np.float32), "b": np.ones(3, np.float32)}
 def register_model(session: Session, blobs: BlobStore, weights: Tensors = BASE) -> VersionRow:
     """Put the model `tiny`, its first version and the data set `tiny-eval` into the registry."""
     named = {"created_at": utc_now(), "created_by": "test"}
-    session.add(ModelRow(name="tiny", task="classification", input_shape=[4], class_labels=["a", "b", "c"], **named))
+    session.add(
+        ModelRow(
+            name="tiny", task="classification", signature=signature_row([4], 3), class_labels=["a", "b", "c"], **named
+        )
+    )
     kept = {}
     for name, data in (("weights", encode_tensors(weights)), ("program", b"program"), ("data", b"data")):
         sha256, size = blobs.put_bytes(data)
         kept[name] = artifacts.record_artifact(session, sha256, size, "test").sha256
     for name, shape in (("tiny-eval", [4]), ("other-shape", [5])):
         session.add(
-            DatasetRow(name=name, role="evaluation", sha256=kept["data"], samples=10, sample_shape=shape, **named)
+            DatasetRow(
+                name=name, role="evaluation", sha256=kept["data"], samples=10, tensors=tensors_row(shape), **named
+            )
         )
     version = VersionRow(
         model="tiny",

@@ -72,7 +72,7 @@ class Office:
         self.keys = broker.keys
         self.database = Database(self.settings.resolved_database_url())
         migrate.upgrade(self.database)
-        self.blobs = BlobStore(self.settings.resolved_blobs_url())
+        self.blobs = BlobStore(self.settings.blobs_at())
         self.wake_up = WakeUp(self.database)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []

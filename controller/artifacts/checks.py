@@ -4,10 +4,8 @@ An exported program is never loaded here: loading one can run code. Only its arc
 is a program that works is found out in the runner's sandbox.
 """
 
-import io
 import zipfile
-from dataclasses import dataclass
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 
@@ -18,33 +16,6 @@ from shoal.wire.tensors import Tensors, decode_tensors
 MAX_TENSOR_FILE_BYTES: Final = 512 * 1024**2  # is read into memory
 _MAX_ARCHIVE_ENTRIES: Final = 100_000
 _MAX_FORMAT_BYTES: Final = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetFigures:
-    """What a data set holds."""
-
-    samples: int
-    sample_shape: list[int]
-
-
-def check_dataset(data: bytes) -> DatasetFigures:
-    """Check safetensors with `x` (float32, samples first) and `y` (int64 labels >= 0; `at`, int64, may come along).
-
-    Raises:
-        Invalid: `dataset.malformed`, `dataset.not_finite`.
-    """
-    tensors = _decode(data, "dataset.malformed")
-    if not {"x", "y"} <= tensors.keys() <= {"x", "y", "at"}:
-        raise Invalid("dataset.malformed", "A data set has the tensors x and y, and nothing else beside at.")
-    x, y = tensors["x"], tensors["y"]
-    if x.dtype != np.float32 or x.ndim < 2 or 0 in x.shape:
-        raise Invalid("dataset.malformed", f"x is float32 with the samples first; it is {x.dtype} {list(x.shape)}.")
-    if y.dtype != np.int64 or y.shape != x.shape[:1] or int(y.min()) < 0:
-        raise Invalid("dataset.malformed", f"y is int64, one label >= 0 a sample; it is {y.dtype} {list(y.shape)}.")
-    if not np.isfinite(x).all():
-        raise Invalid("dataset.not_finite", "x has NaN or infinite values.")
-    return DatasetFigures(samples=int(x.shape[0]), sample_shape=[int(size) for size in x.shape[1:]])
 
 
 def check_weights(data: bytes) -> None:
@@ -61,11 +32,11 @@ def check_weights(data: bytes) -> None:
             raise Invalid("model.bad_weights", f"{name[:100]} has NaN or infinite values.")
 
 
-def check_program(data: bytes, what: str) -> None:
+def check_program(file: BinaryIO, what: str) -> None:
     """Check that an archive looks like one of `torch.export.save`, without loading it.
 
     Args:
-        data: The bytes of the .pt2.
+        file: The .pt2.
         what: Which program it shall be, for the message.
 
     Raises:
@@ -73,7 +44,7 @@ def check_program(data: bytes, what: str) -> None:
     """
     refusal = Invalid("model.not_a_program", f"The {what} program is no .pt2 as torch.export.save writes it.")
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
             roots = {entry.filename.partition("/")[0] for entry in entries}
             if len(entries) > _MAX_ARCHIVE_ENTRIES or len(roots) != 1:

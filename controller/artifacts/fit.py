@@ -1,4 +1,4 @@
-"""What fits a model: data sets by their samples, weights that a device gave back by their tensors."""
+"""Whether weights that a device gave back fit those that it started from."""
 
 from typing import Final
 
@@ -6,26 +6,12 @@ from sqlalchemy.orm import Session
 
 from controller.artifacts import service as artifacts
 from controller.artifacts.checks import MAX_TENSOR_FILE_BYTES
-from controller.artifacts.tables import ArtifactRow, DatasetRow, ModelRow
+from controller.artifacts.tables import ArtifactRow
 from controller.blobs import BlobStore
 from controller.errors import Invalid, NotFound
 from shoal.wire.tensors import MAX_ABS_WEIGHT, check_update, decode_tensors
 
 _HEADER_BYTES: Final = 64 * 1024  # two safetensors files of the same tensors differ in their headers only
-
-
-def fitting_dataset(session: Session, model: ModelRow, name: str) -> DatasetRow:
-    """Give a data set whose samples are inputs of a model.
-
-    Raises:
-        NotFound: `dataset.not_found`.
-        Invalid: `dataset.shape_mismatch`.
-    """
-    dataset = artifacts.get_dataset(session, name)
-    if dataset.sample_shape != model.input_shape:
-        message = f"A sample of {name} has shape {dataset.sample_shape}, an input of {model.name} {model.input_shape}."
-        raise Invalid("dataset.shape_mismatch", message)
-    return dataset
 
 
 def check_given_weights(session: Session, blobs: BlobStore, *, sha256: str, base: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from controller.db import Base, new_id
+from controller.db import Base, new_id, utc_now
 
 
 class ArtifactRow(Base):
@@ -17,10 +17,11 @@ class ArtifactRow(Base):
     size_bytes: Mapped[int]
     created_at: Mapped[datetime]
     created_by: Mapped[str]  # user name, device id, or job id
+    renewed_at: Mapped[datetime] = mapped_column(default=utc_now)  # when the bytes came in last; the grace counts on
 
 
 class DatasetRow(Base):
-    """Immutable rows, safetensors `x` (samples first) and `y` (integer labels), with a role."""
+    """Immutable rows with a role: safetensors `x` or `x.<input>`, `y` or `y.<name>`, samples first."""
 
     __tablename__ = "datasets"
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
@@ -28,25 +29,39 @@ class DatasetRow(Base):
     role: Mapped[str]  # controller.artifacts.lineage.DatasetRole
     sha256: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"))
     samples: Mapped[int]
-    sample_shape: Mapped[list[Any]]
+    tensors: Mapped[dict[str, Any]]  # name: {datatype, shape of one sample}
+    format: Mapped[str] = mapped_column(default="safetensors")  # of what was uploaded
+    source_sha256: Mapped[str | None] = mapped_column(ForeignKey("artifacts.sha256"))  # that, where it was converted
     created_at: Mapped[datetime]
     created_by: Mapped[str]
 
 
 class ModelRow(Base):
-    """A model: a name, a task and a signature. Its weights are versions."""
+    """A model: a name, a task and a signature. Its weights are versions.
+
+    Attributes:
+        signature: `shoal.wire.models.Signature`; empty until its first version was inspected, where nobody declared it.
+        preprocessing: `shoal.wire.models.Preprocessing`.
+    """
 
     __tablename__ = "models"
     name: Mapped[str] = mapped_column(primary_key=True)
     task: Mapped[str]
-    input_shape: Mapped[list[Any]]  # without the batch axis
+    signature: Mapped[dict[str, Any]]
+    preprocessing: Mapped[list[Any]] = mapped_column(default=list)
     class_labels: Mapped[list[Any]]
+    licence: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime]
     created_by: Mapped[str]
 
 
 class VersionRow(Base):
-    """One set of weights, immutable, with its lineage."""
+    """One set of weights, immutable, with its lineage: exported programs and weights, or one ready-made file.
+
+    Attributes:
+        state: `controller.artifacts.lineage.VersionState`; `code` and `message` say why one is refused.
+        inspection: What was found in it: the file's own tensors, the runtime that opened it.
+    """
 
     __tablename__ = "versions"
     __table_args__ = (UniqueConstraint("model", "number"),)
@@ -54,9 +69,15 @@ class VersionRow(Base):
     model: Mapped[str] = mapped_column(ForeignKey("models.name"))
     number: Mapped[int]
     source: Mapped[str]  # controller.artifacts.lineage.VersionSource
-    train_program: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"))
-    eval_program: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"))
-    weights: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"))
+    format: Mapped[str] = mapped_column(default="program")  # shoal.schemas.artifacts.VersionRequest
+    train_program: Mapped[str | None] = mapped_column(ForeignKey("artifacts.sha256"))
+    eval_program: Mapped[str | None] = mapped_column(ForeignKey("artifacts.sha256"))
+    weights: Mapped[str | None] = mapped_column(ForeignKey("artifacts.sha256"))
+    file: Mapped[str | None] = mapped_column(ForeignKey("artifacts.sha256"))
+    state: Mapped[str] = mapped_column(default="ready")
+    code: Mapped[str] = mapped_column(default="")
+    message: Mapped[str] = mapped_column(default="")
+    inspection: Mapped[dict[str, Any]] = mapped_column(default=dict)
     parent_id: Mapped[str | None] = mapped_column(ForeignKey("versions.id"))
     lineage: Mapped[dict[str, Any]]  # what made it: run, device, datasets, settings
     created_at: Mapped[datetime]
@@ -71,21 +92,24 @@ class VariantRow(Base):
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"))
     recipe: Mapped[str]  # its name: fp32, int8
-    recipe_spec: Mapped[dict[str, Any]]
+    recipe_steps: Mapped[list[Any]] = mapped_column(default=list)  # shoal.schemas.recipes.RecipeStep
     runtime: Mapped[str]
+    format: Mapped[str] = mapped_column(default="onnx")
     sha256: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"))
     golden_sha256: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"))
     size_bytes: Mapped[int]
     accuracy: Mapped[float]
-    agreement: Mapped[float]  # with fp32, share of equal labels
+    agreement: Mapped[float]  # with the version's own answers, 0..1
     latency_p50_ms: Mapped[float]
     samples: Mapped[int]
+    figures: Mapped[dict[str, Any]] = mapped_column(default=dict)  # what else was measured
+    lineage: Mapped[dict[str, Any]] = mapped_column(default=dict)  # data sets, settings, libraries that made it
     job_id: Mapped[str]
     created_at: Mapped[datetime]
 
 
 class EvaluationRow(Base):
-    """A version's accuracy on a dataset, measured with its evaluation program."""
+    """A version's accuracy on a dataset; `weights` are its file's where it is ready-made."""
 
     __tablename__ = "evaluations"
     __table_args__ = (UniqueConstraint("weights", "dataset_id"),)

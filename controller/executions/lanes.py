@@ -13,6 +13,7 @@ LIMITS: Final[dict[ExecutionKind, int]] = {
     ExecutionKind.FEDERATED_ROUND: 1,
     ExecutionKind.INCREMENTAL_UPDATE: 8,
     ExecutionKind.COMMAND: 4,
+    ExecutionKind.PROFILE: 1,  # two at once would measure each other
 }
 _NO_LANE: Final = 1000  # at once; the others follow with the next look
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from controller import events
 from controller.artifacts import service as artifacts
-from controller.artifacts.fit import fitting_dataset
+from controller.artifacts.datasets import fitting_dataset
 from controller.artifacts.lineage import VersionSource
 from controller.artifacts.tables import DatasetRow, VersionRow
 from controller.blobs import BlobStore
@@ -51,13 +51,15 @@ def create(session: Session, blobs: BlobStore, request: FederatedRunRequest, act
 
     Raises:
         NotFound: `model.not_found`, `version.not_found`, `dataset.not_found`, `device.not_found`.
-        Invalid: `dataset.shape_mismatch`, `federated_run.unfit_weights`, what `devices.accept_selector` refuses,
-            `federated_run.too_few_devices`, with the counts by reason in `left_out`.
+        Conflict: `version.not_ready`.
+        Invalid: `version.not_trainable`, `dataset.shape_mismatch`, `federated_run.unfit_weights`, what
+            `devices.accept_selector` refuses, `federated_run.too_few_devices`, with the counts by reason in `left_out`.
     """
     model = artifacts.get_model(session, request.model)
-    base = artifacts.get_version(session, model.name, request.version)
+    base = artifacts.ready_version(session, model.name, request.version)
+    programs = artifacts.programs_of(base)
     dataset = fitting_dataset(session, model, request.evaluation_dataset)
-    _require_averageable(blobs.read(base.weights))
+    _require_averageable(blobs.read(programs.weights))
     selector = devices.accept_selector(session, request.selector)
     now = utc_now()
     run = RunRow(
@@ -82,7 +84,7 @@ def create(session: Session, blobs: BlobStore, request: FederatedRunRequest, act
     session.add(run)
     session.flush()
     events.record(session, "federated_run.created", subject=run.id, data={"rounds": run.rounds_total})
-    _measure(session, run, base, base.weights, f"{base.model}/{base.number}")
+    _measure(session, run, base, programs.weights, f"{base.model}/{base.number}")
     _advance(session, run, {}, now)
     return run
 
@@ -140,19 +142,19 @@ def _advance(session: Session, run: RunRow, summed: Mapping[str, Summed], now: d
 
 
 def _open_round(session: Session, run: RunRow, seen: Standing, now: datetime) -> None:
-    base = artifacts.version_by_id(session, run.base_version_id)
+    programs = artifacts.programs_of(artifacts.version_by_id(session, run.base_version_id))
     row = RoundRow(
         run_id=run.id,
         number=seen.snapshot.rounds_closed + 1,
         state=RoundState.OPEN,
         cohort=list(seen.cohort.device_ids),
-        weights=base.weights if seen.latest is None or seen.latest.result is None else seen.latest.result,
+        weights=programs.weights if seen.latest is None or seen.latest.result is None else seen.latest.result,
         started_at=now,
     )
     session.add(row)
     session.flush()
     settings = TrainingSettings.model_validate(run.settings)
-    program, weights = _ref(session, base.train_program), _ref(session, row.weights)
+    program, weights = _ref(session, programs.train_program), _ref(session, row.weights)
     for device_id in seen.cohort.device_ids:
         spec = FederatedRoundSpec(
             run_id=run.id,

@@ -19,7 +19,7 @@ def summary(session: Session, run: RunRow) -> FederatedRun:
     base = artifacts.version_by_id(session, run.base_version_id)
     made = None if run.result_version_id is None else artifacts.version_by_id(session, run.result_version_id)
     rows = list(session.scalars(select(RoundRow).where(RoundRow.run_id == run.id).order_by(RoundRow.number)))
-    weights = [base.weights, *(row.result for row in rows if row.result is not None)]
+    weights = [base.weights or "", *(row.result for row in rows if row.result is not None)]
     measured = {
         found.weights: found.accuracy
         for found in session.scalars(
@@ -38,7 +38,7 @@ def summary(session: Session, run: RunRow) -> FederatedRun:
         state=run.state,
         rounds_total=run.rounds_total,
         rounds_closed=sum(row.state == RoundState.CLOSED for row in rows),
-        baseline_accuracy=measured.get(base.weights),
+        baseline_accuracy=measured.get(base.weights or ""),
         accuracy=next((one.accuracy for one in reversed(shown) if one.accuracy is not None), None),
         message=run.message,
         created_by=run.created_by,

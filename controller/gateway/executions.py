@@ -16,14 +16,18 @@ from controller.executions.tables import ExecutionRow
 from controller.federated import updates as federated
 from controller.gateway.access import Context
 from controller.incremental import service as incremental
+from controller.profiles import service as profiles
+from controller.rollouts import service as rollouts
 from shoal.wire.errors import WireError
-from shoal.wire.executions import ExecutionKind, ExecutionReport
+from shoal.wire.executions import ExecutionKind, ExecutionReport, ReportState
 
+_GOLDEN_FAILED: Final = "golden.failed"  # as agents say it of a rollout step
 _Accept = Callable[[Session, BlobStore, ExecutionRow, Mapping[str, Any], datetime], None]
 _OWNERS: Final[dict[str, _Accept]] = {
     ExecutionKind.FEDERATED_ROUND: federated.accept,
     ExecutionKind.INCREMENTAL_UPDATE: incremental.accept,
     ExecutionKind.COMMAND: commands.accept,
+    ExecutionKind.PROFILE: profiles.accept,
 }
 
 
@@ -47,4 +51,6 @@ def on_report(context: Context, report: ExecutionReport) -> None:
             return fault
         return None
 
-    executions.on_report(context.session, context.device, report, context.now, judge)
+    row = executions.on_report(context.session, context.device, report, context.now, judge)
+    if report.state is ReportState.FAILED and report.code == _GOLDEN_FAILED:
+        rollouts.on_golden_failure(context.session, row, context.now)

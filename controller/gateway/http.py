@@ -155,6 +155,8 @@ def _get_blob(request: Request) -> Response:
     _check_signed(request, Act.BLOBS)
     sha256 = request.path_params["sha256"]
     size = parts.blobs.size(sha256)
+    if request.headers.get("Shoal-Redirect") == "yes" and (link := parts.blobs.link(sha256)):
+        return Response(status_code=307, headers={"Location": link, "Cache-Control": "no-store"})
     wanted = byte_range(request.headers.get("Range"), size)
     start, end = wanted or (0, size)
     headers = {"Content-Length": str(end - start), "Accept-Ranges": "bytes", "ETag": f'"{sha256}"'}

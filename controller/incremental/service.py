@@ -14,9 +14,11 @@ from sqlalchemy.orm import Session
 
 from controller import events
 from controller.artifacts import service as artifacts
-from controller.artifacts.fit import check_given_weights, fitting_dataset
+from controller.artifacts.datasets import fitting_dataset
+from controller.artifacts.fit import check_given_weights
 from controller.artifacts.lineage import VersionSource
 from controller.artifacts.tables import DatasetRow, VersionRow
+from controller.artifacts.versions import Programs
 from controller.blobs import BlobStore
 from controller.db import utc_now
 from controller.devices import service as devices
@@ -97,7 +99,7 @@ def on_evidence(session: Session, device: DeviceRow, evidence: Evidence, now: da
     Raises:
         NotFound: `incremental_policy.not_found`, `version.not_found`.
         Forbidden: `evidence.not_monitored`, where the policy is not the device's.
-        Invalid: `evidence.wrong_model`, `evidence.malformed`.
+        Invalid: `evidence.wrong_model`, `evidence.malformed`, `version.not_trainable`.
     """
     # The lock makes two of a device count one after the other.
     policy = session.get(PolicyRow, evidence.policy_id, with_for_update=True)
@@ -146,7 +148,7 @@ def accept(
     row = session.get_one(IncrementalUpdateRow, execution.owner_id, with_for_update=True)
     policy = session.get_one(PolicyRow, row.policy_id)
     base = artifacts.version_by_id(session, row.base_version_id)
-    check_given_weights(session, blobs, sha256=given.update, base=base.weights)
+    check_given_weights(session, blobs, sha256=given.update, base=artifacts.programs_of(base).weights)
     accuracies = Accuracies(
         old_before=given.old_before, old_after=given.old_after, new_before=given.new_before, new_after=given.new_after
     )
@@ -175,6 +177,7 @@ def _begin(
     session: Session, policy: PolicyRow, device: DeviceRow, evidence: Evidence, now: datetime
 ) -> IncrementalUpdateRow:
     base = artifacts.get_version(session, policy.model, evidence.version)
+    programs = artifacts.programs_of(base)
     row = IncrementalUpdateRow(
         policy_id=policy.id,
         device_id=device.id,
@@ -191,7 +194,7 @@ def _begin(
         kind=ExecutionKind.INCREMENTAL_UPDATE,
         device_id=device.id,
         owner_id=row.id,
-        spec=msgspec.to_builtins(_spec(session, policy, learning, base, evidence)),
+        spec=msgspec.to_builtins(_spec(session, policy, learning, programs, evidence)),
         sent_timeout_s=_SENT_TIMEOUT_S,
         progress_timeout_s=learning.timeout_s,
     )
@@ -202,15 +205,15 @@ def _begin(
 
 
 def _spec(
-    session: Session, policy: PolicyRow, learning: LearningSettings, base: VersionRow, evidence: Evidence
+    session: Session, policy: PolicyRow, learning: LearningSettings, programs: Programs, evidence: Evidence
 ) -> IncrementalUpdateSpec:
     return IncrementalUpdateSpec(
         policy_id=policy.id,
         model=policy.model,
-        version=base.number,
-        train_program=_ref(session, base.train_program),
-        eval_program=_ref(session, base.eval_program),
-        weights=_ref(session, base.weights),
+        version=evidence.version,
+        train_program=_ref(session, programs.train_program),
+        eval_program=_ref(session, programs.eval_program),
+        weights=_ref(session, programs.weights),
         replay=_ref(session, session.get_one(DatasetRow, policy.replay_dataset_id).sha256),
         retention=_ref(session, session.get_one(DatasetRow, policy.retention_dataset_id).sha256),
         since=evidence.noticed_at,

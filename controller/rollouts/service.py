@@ -14,8 +14,7 @@ from sqlalchemy.orm import Session
 
 from controller import events
 from controller.artifacts import service as artifacts
-from controller.artifacts.tables import ModelRow, VariantRow, VersionRow
-from controller.artifacts.variants import VariantFigures, choose_variant
+from controller.artifacts.tables import VariantRow, VersionRow
 from controller.db import utc_now
 from controller.devices import service as devices
 from controller.devices.tables import DeviceRow, ReceiptRow
@@ -24,11 +23,14 @@ from controller.executions import service as executions
 from controller.executions.service import Work
 from controller.executions.states import ExecutionState, is_end
 from controller.executions.tables import ExecutionRow
+from controller.profiles import service as profiles
+from controller.profiles.desired import desired_variant
+from controller.profiles.fitting import Fitting
+from controller.profiles.resolver import Limits
 from controller.rollouts import waves
 from controller.rollouts.tables import RolloutRow, RolloutTargetRow
 from controller.rollouts.waves import RolloutState, Step, WaveCounts
 from shoal.schemas.rollouts import Rollout, RolloutRequest, RolloutTarget, Wave
-from shoal.wire.devices import ArtifactRef
 from shoal.wire.executions import ExecutionKind
 from shoal.wire.rollouts import Desired, DesiredVariant, Receipt
 
@@ -46,19 +48,19 @@ def create(session: Session, request: RolloutRequest, actor: str) -> RolloutRow:
         Conflict: `rollout.devices_busy`, where another rollout of the model is moving a selected device.
     """
     version = artifacts.get_version(session, request.model, request.version)
-    figures = [_figures(row) for row in artifacts.list_variants(session, version.id)]
-    if not figures:
+    variants = artifacts.list_variants(session, version.id)
+    if not variants:
         message = f"Version {version.number} of {version.model} has no variant yet; compress it first."
         raise Invalid("rollout.no_variants", message)
     selector = devices.accept_selector(session, request.selector)
     selected = devices.select_by(session, selector)
-    chosen = {device.id: choose_variant(figures, _runtimes(device), request.accuracy_drop_limit) for device in selected}
+    chosen = Fitting(session, variants).choose(selected, Limits(max_accuracy_drop=request.accuracy_drop_limit))
     without = [device_id for device_id, variant in chosen.items() if variant is None]
     if without:
         raise Invalid(
             "rollout.no_fitting_variant",
-            f"{len(without)} of {len(selected)} devices offer no runtime of a variant of {version.model}/"
-            f"{version.number} that is accurate enough: {', '.join(without[:5])}.",
+            f"No variant of {version.model}/{version.number} fits {len(without)} of {len(selected)} devices: "
+            f"{', '.join(without[:5])}. `shoal models explain` says why.",
             devices=without[:100],
         )
     _refuse_busy(session, version, list(chosen))
@@ -122,8 +124,17 @@ def on_receipt(session: Session, device: DeviceRow, receipt: Receipt, now: datet
         return
     variant = session.get_one(VariantRow, target.variant_id)
     code, message = _fault(variant, receipt)
+    if code == "receipt.golden_failed":
+        profiles.note_golden_failure(session, execution, variant.id, now)
     state = ExecutionState.FAILED if code else ExecutionState.SUCCEEDED
     executions.finish(session, execution, state, code=code, message=message, now=now)
+
+
+def on_golden_failure(session: Session, execution: ExecutionRow, now: datetime) -> None:
+    """Remember for its hardware class that a variant's golden set failed where it should have served."""
+    target = session.scalar(select(RolloutTargetRow).where(RolloutTargetRow.execution_id == execution.id))
+    if target is not None:
+        profiles.note_golden_failure(session, execution, target.variant_id, now)
 
 
 def summary(session: Session, row: RolloutRow) -> Rollout:
@@ -198,7 +209,7 @@ def _open_wave(session: Session, row: RolloutRow, members: Sequence[RolloutTarge
         )
         target.execution_id = execution.id
         variant = session.get_one(VariantRow, target.variant_id)
-        wanted = _desired_variant(session, model, version, variant, execution.id)
+        wanted = desired_variant(session, model, version, variant, execution_id=execution.id)
 
         def replace_variant(desired: Desired, wanted: DesiredVariant = wanted) -> Desired:
             others = [other for other in desired.variants if other.model != wanted.model]
@@ -207,24 +218,6 @@ def _open_wave(session: Session, row: RolloutRow, members: Sequence[RolloutTarge
         devices.change_desired(session, target.device_id, replace_variant)
     session.flush()
     events.record(session, "rollout.wave_opened", subject=row.id, data={"wave": row.wave + 1, "devices": len(members)})
-
-
-def _desired_variant(
-    session: Session, model: ModelRow, version: VersionRow, variant: VariantRow, execution_id: str
-) -> DesiredVariant:
-    golden = artifacts.get_artifact(session, variant.golden_sha256)
-    return DesiredVariant(
-        model=model.name,
-        version=version.number,
-        variant_id=variant.id,
-        recipe=variant.recipe,
-        runtime=variant.runtime,
-        artifact=ArtifactRef(sha256=variant.sha256, size_bytes=variant.size_bytes),
-        golden=ArtifactRef(sha256=golden.sha256, size_bytes=golden.size_bytes),
-        execution_id=execution_id,
-        task=model.task,
-        class_labels=list(model.class_labels),
-    )
 
 
 def _fault(variant: VariantRow, receipt: Receipt) -> tuple[str, str]:
@@ -315,18 +308,3 @@ def _target(
         receipt_id=receipts.get(target.execution_id or ""),
         **shown,
     )
-
-
-def _figures(row: VariantRow) -> VariantFigures:
-    return VariantFigures(
-        id=row.id,
-        recipe=row.recipe,
-        runtime=row.runtime,
-        size_bytes=row.size_bytes,
-        accuracy=row.accuracy,
-        latency_p50_ms=row.latency_p50_ms,
-    )
-
-
-def _runtimes(device: DeviceRow) -> set[str]:
-    return set(device.facts.get("runtimes", {}))

@@ -1,6 +1,6 @@
 """The form that makes variants of a version; it stands on the model's page."""
 
-from typing import Final, Literal
+from typing import Final
 
 from nicegui import ui
 
@@ -11,10 +11,11 @@ from dashboard.page import Page
 from dashboard.wording import Unreadable
 from shoal.schemas.artifacts import Dataset
 from shoal.schemas.common import Page as PageOf
-from shoal.schemas.jobs import CompressionRequest, Job, RecipeRequest
+from shoal.schemas.jobs import CompressionRequest, Job
+from shoal.schemas.recipes import Recipe, RuntimeName
 
-_RECIPES: Final[tuple[Literal["fp32", "int8"], ...]] = ("fp32", "int8")
-_RUNTIMES: Final[tuple[Literal["onnxruntime", "openvino"], ...]] = ("onnxruntime", "openvino")
+_RECIPES: Final = ("fp32", "int8")
+_RUNTIMES: Final[tuple[RuntimeName, ...]] = ("onnxruntime", "openvino")
 _ROLES: Final = ("calibration", "evaluation", "golden")
 
 
@@ -59,7 +60,7 @@ class CompressForm:
         for recipe in _RECIPES:
             runtimes = [runtime for runtime in _RUNTIMES if self._wanted[recipe, runtime].value]
             if runtimes:
-                recipes.append(RecipeRequest(name=recipe, runtimes=runtimes))
+                recipes.append(Recipe(name=recipe, runtimes=runtimes))
         if not recipes:
             raise Unreadable("Choose at least one recipe and runtime.")
         if missing := [role for role, field in self._datasets.items() if not field.value]:

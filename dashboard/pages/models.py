@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from nicegui import ui
 
@@ -50,8 +50,9 @@ class _List:
                     Column(name="name", label="Model"),
                     Column(name="task", label="Task"),
                     Column(name="versions", label="Versions", is_number=True),
-                    Column(name="input", label="Input"),
+                    Column(name="input", label="Input", is_long=True),
                     Column(name="classes", label="Classes", is_number=True),
+                    Column(name="licence", label="Licence"),
                     Column(name="made", label="Registered"),
                 ],
                 nothing="No model yet. Register one with the API: POST /v1/models, then its first version.",
@@ -76,8 +77,9 @@ class _List:
                     "name": table.link(shown.name, f"/models/{shown.name}"),
                     "task": shown.task,
                     "versions": format.count(shown.versions),
-                    "input": _shape(shown),
+                    "input": "; ".join(_tensors(shown, "inputs")),
                     "classes": format.count(len(shown.class_labels)),
+                    "licence": shown.licence,
                     "made": format.age(shown.created_at, now),
                 }
                 for shown in found.items
@@ -124,6 +126,7 @@ class _View:
                 [
                     Column(name="number", label="Version"),
                     Column(name="source", label="Source"),
+                    Column(name="state", label="State"),
                     Column(name="lineage", label="Lineage", is_long=True),
                     Column(name="evaluations", label="Evaluations", is_long=True),
                     Column(name="variants", label="Variants", is_number=True),
@@ -137,6 +140,7 @@ class _View:
                 [
                     Column(name="recipe", label="Recipe"),
                     Column(name="runtime", label="Runtime"),
+                    Column(name="format", label="Format"),
                     Column(name="size", label="Size", is_number=True),
                     Column(name="accuracy", label="Accuracy", is_number=True),
                     Column(name="agreement", label="Agrees with fp32", is_number=True),
@@ -191,8 +195,15 @@ class _View:
         ui.navigate.to(f"/rollouts?model={self._name}{version}")
 
 
-def _shape(shown: Model) -> str:
-    return " × ".join(str(size) for size in shown.input_shape)
+def _tensors(shown: Model, which: Literal["inputs", "outputs"]) -> list[str]:
+    if shown.signature is None:
+        return []
+    specs = shown.signature.inputs if which == "inputs" else shown.signature.outputs
+    return [f"{spec.name}: {' × '.join(_axis(size) for size in spec.shape)}, {spec.datatype.value}" for spec in specs]
+
+
+def _axis(size: int) -> str:
+    return "any" if size == -1 else str(size)
 
 
 def _signature(shown: Model) -> list[tuple[str, Any]]:
@@ -200,8 +211,11 @@ def _signature(shown: Model) -> list[tuple[str, Any]]:
     more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
     return [
         ("Task", shown.task),
-        ("Input", f"{_shape(shown)}, float32"),
-        ("Classes", f"{len(labels)}: {', '.join(labels[:20])}{more}"),
+        ("Inputs", "; ".join(_tensors(shown, "inputs")) or "known after the first version"),
+        ("Outputs", "; ".join(_tensors(shown, "outputs"))),
+        ("Preprocessing", ", ".join(str(step.get("op", "")) for step in shown.preprocessing)),
+        ("Classes", f"{len(labels)}: {', '.join(labels[:20])}{more}" if labels else ""),
+        ("Licence", shown.licence),
     ]
 
 
@@ -214,13 +228,23 @@ def _version_row(version: Version, is_chosen: bool, now: datetime) -> dict[str, 
             f"/models/{version.model}?version={version.number}",
             note="shown below" if is_chosen else "",
         ),
-        "source": version.source,
+        "source": version.source if version.format == "program" else f"{version.source}, {version.format}",
+        "state": _state(version),
         "lineage": _lineage(version),
         "evaluations": ", ".join(results),
         "variants": format.count(version.variants),
-        "weights": table.mono(version.weights[:12], title=version.weights),
+        "weights": _bytes(version),
         "made": table.noted(format.age(version.created_at, now), f"by {version.created_by}"),
     }
+
+
+def _state(version: Version) -> table.Cell:
+    return table.state(version.state, note=f"{version.message} [{version.code}]" if version.code else "")
+
+
+def _bytes(version: Version) -> table.Cell:
+    digest = version.weights or version.file or ""
+    return table.mono(digest[:12], title=digest)
 
 
 def _lineage(version: Version) -> table.Cell:
@@ -235,6 +259,7 @@ def _variant_row(variant: Variant, now: datetime) -> dict[str, Any]:
         "id": variant.id,
         "recipe": variant.recipe,
         "runtime": wording.runtime(variant.runtime),
+        "format": variant.format,
         "size": format.size(variant.size_bytes),
         "accuracy": format.ratio(variant.accuracy),
         "agreement": format.ratio(variant.agreement),

@@ -6,9 +6,12 @@ from scenarios.digits import plan, report
 from scenarios.digits.controls import Controls
 from scenarios.digits.data import CLASSES, Samples
 from scenarios.digits.report import require
-from shoal.schemas.artifacts import DatasetRequest, DatasetRole, ModelRequest, Variant, VersionRequest
-from shoal.schemas.jobs import CompressionRequest, RecipeRequest
+from shoal.schemas.artifacts import DatasetRequest, DatasetRole, ModelRequest, Variant, Version, VersionRequest
+from shoal.schemas.jobs import CompressionRequest
+from shoal.schemas.recipes import Recipe
 from shoal.schemas.rollouts import Rollout, RolloutRequest
+from shoal.schemas.signatures import Signature, TensorSpec
+from shoal.wire.models import Datatype
 from shoal.wire.tensors import encode_tensors
 
 
@@ -39,9 +42,25 @@ def register(controls: Controls) -> None:
     )
     labels = [str(digit) for digit in range(CLASSES)]
     shape = list(controls.split.heldout.x.shape[1:])
-    controls.client.models.create(ModelRequest(name=plan.MODEL, input_shape=shape, class_labels=labels))
-    version = controls.client.models.create_version(plan.MODEL, request)
+    signature = Signature(
+        inputs=[TensorSpec(name="input", datatype=Datatype.FP32, shape=[-1, *shape])],
+        outputs=[TensorSpec(name="output", datatype=Datatype.FP32, shape=[-1, CLASSES])],
+    )
+    controls.client.models.create(ModelRequest(name=plan.MODEL, signature=signature, class_labels=labels))
+    version = _looked_at(controls, controls.client.models.create_version(plan.MODEL, request))
     controls.stage.say(f"{plan.MODEL}/{version.number}: {accuracy:.1%} right on its own device's images")
+
+
+def _looked_at(controls: Controls, made: Version) -> Version:
+    """Wait until a job has opened an uploaded version in its sandbox."""
+
+    def look() -> tuple[float, str, Version | None]:
+        now = controls.client.models.show_version(made.model, made.number)
+        return 0.5, "opening it in the sandbox", None if now.state == "checking" else now
+
+    version = controls.wait(f"looking at version {made.number}", look, 150)
+    require(version.state == "ready", f"Version {made.number} was refused: {version.message} [{version.code}]")
+    return version
 
 
 def compress(controls: Controls, version: int) -> None:
@@ -51,8 +70,8 @@ def compress(controls: Controls, version: int) -> None:
             model=plan.MODEL,
             version=version,
             recipes=[
-                RecipeRequest(name="fp32", runtimes=["onnxruntime"]),
-                RecipeRequest(name="int8", runtimes=["onnxruntime", "openvino"]),
+                Recipe(name="fp32", runtimes=["onnxruntime"]),
+                Recipe(name="int8", runtimes=["onnxruntime", "openvino"]),
             ],
             calibration_dataset=plan.CALIBRATION,
             evaluation_dataset=plan.HELD_OUT,

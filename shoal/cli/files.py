@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from shoal.cli import figures, output
 from shoal.cli.errors import CliError
 from shoal.client import Client
 from shoal.schemas.inference import InferInput, InferRequest
 
 _MAX_JSON_BYTES: Final = 64 * 1024 * 1024
 _DATATYPES: Final = {
+    "float16": "FP16",
     "float32": "FP32",
     "float64": "FP64",
     "int8": "INT8",
@@ -26,35 +29,25 @@ _DATATYPES: Final = {
 _NO_NUMPY: Final = "This needs NumPy and safetensors: pip install 'shoal[serving]'."
 
 
-def upload(client: Client, path: Path) -> str:
-    """Upload a file as an artifact; gives its digest."""
-    return client.artifacts.create(path).sha256
+def upload(client: Client, path: Path, *, is_quiet: bool = True) -> str:
+    """Upload a file as an artifact; gives its digest.
 
-
-def upload_dataset(client: Client, path: Path) -> str:
-    """Upload samples: safetensors as they are, npz with `x` and `y` as safetensors; gives the digest.
-
-    Raises:
-        CliError: `dataset.unreadable`, `numpy.missing`.
+    Args:
+        is_quiet: Show no bar.
     """
-    if path.suffix == ".safetensors":
-        return upload(client, path)
-    if path.suffix != ".npz":
-        raise CliError("dataset.unreadable", f"{path} is neither .safetensors nor .npz.")
-    try:
-        import numpy as np
-
-        from shoal.wire.tensors import encode_tensors
-    except ImportError as error:
-        raise CliError("numpy.missing", _NO_NUMPY) from error
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            data = encode_tensors({"x": arrays["x"].astype(np.float32), "y": arrays["y"].astype(np.int64)})
-    except OSError:
-        raise
-    except Exception as error:  # a damaged archive raises whatever zipfile, zlib and NumPy have
-        raise CliError("dataset.unreadable", f"{path} holds no arrays x and y ({error}).") from error
-    return client.artifacts.create(data).sha256
+    if is_quiet:
+        return client.artifacts.create(path).sha256
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=output.console(is_error=True),
+    )
+    with bar:
+        task = bar.add_task(f"uploading {figures.printable(path.name)}", total=path.stat().st_size)
+        return client.artifacts.create(path, lambda count: bar.advance(task, count)).sha256
 
 
 def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
@@ -69,13 +62,15 @@ def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
 
 
 def read_request(path: Path, input_name: str) -> InferRequest:
-    """Read what a model shall be asked: one array from .npy, else a whole request of the Open Inference Protocol v2.
+    """Read what a model shall be asked: an array from .npy, one for each input from .npz, or a whole request as JSON.
 
     Raises:
         CliError: `request.unreadable`, `numpy.missing`.
     """
     if path.suffix == ".npy":
         return InferRequest(inputs=[_read_array(path, input_name)])
+    if path.suffix == ".npz":
+        return InferRequest(inputs=_read_arrays(path))
     try:
         with path.open("rb") if str(path) != "-" else sys.stdin.buffer as file:
             data = file.read(_MAX_JSON_BYTES + 1)
@@ -84,8 +79,22 @@ def read_request(path: Path, input_name: str) -> InferRequest:
         return InferRequest.model_validate(json.loads(data))
     except (ValidationError, UnicodeDecodeError, json.JSONDecodeError) as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        message = f"{path} is neither .npy nor a request of the Open Inference Protocol v2 ({why})."
+        message = f"{path} is neither .npy or .npz nor a request of the Open Inference Protocol v2 ({why})."
         raise CliError("request.unreadable", message) from error
+
+
+def _read_arrays(path: Path) -> list[InferInput]:
+    try:
+        import numpy as np
+    except ImportError as error:
+        raise CliError("numpy.missing", _NO_NUMPY) from error
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return [_input(path, name, arrays[name]) for name in arrays.files]
+    except (OSError, CliError):
+        raise
+    except Exception as error:  # a damaged archive raises whatever zipfile, zlib and NumPy have
+        raise CliError("request.unreadable", f"{path} holds no arrays ({error}).") from error
 
 
 def _read_array(path: Path, name: str) -> InferInput:
@@ -96,9 +105,13 @@ def _read_array(path: Path, name: str) -> InferInput:
     try:
         with path.open("rb") as file:
             array: Any = np.lib.format.read_array(file, allow_pickle=False)
-        datatype = _DATATYPES[str(array.dtype)]
     except (ValueError, EOFError, MemoryError) as error:
         raise CliError("request.unreadable", f"{path} is no array ({error}).") from error
-    except KeyError as error:
-        raise CliError("request.unreadable", f"{path} holds {error}, which no model takes.") from error
+    return _input(path, name, array)
+
+
+def _input(path: Path, name: str, array: Any) -> InferInput:
+    datatype = _DATATYPES.get(str(array.dtype))
+    if datatype is None:
+        raise CliError("request.unreadable", f"{path} holds {array.dtype}, which no model takes.")
     return InferInput(name=name, shape=list(array.shape), datatype=datatype, data=array.ravel().tolist())

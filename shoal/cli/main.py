@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from shoal.cli import (
     alert_rules,
     alerts,
+    boards,
     broker,
     commands,
     compressions,
@@ -28,10 +29,12 @@ from shoal.cli import (
     models,
     observe,
     output,
+    profiles,
     rollouts,
     simulate,
     telemetry,
     tokens,
+    toolchain,
     up,
     variants,
     versions,
@@ -73,6 +76,8 @@ for _name, _noun, _panel in (
     ("models", models.app, _REGISTRY),
     ("versions", versions.app, _REGISTRY),
     ("variants", variants.app, _REGISTRY),
+    ("profiles", profiles.app, _REGISTRY),
+    ("boards", boards.app, _REGISTRY),
     ("inference", inference.app, _REGISTRY),
     ("compressions", compressions.app, _WORK),
     ("rollouts", rollouts.app, _WORK),
@@ -88,6 +93,7 @@ for _name, _noun, _panel in (
     ("tokens", tokens.app, _OFFICE),
     ("webhooks", webhooks.app, _OFFICE),
     ("broker", broker.app, _OFFICE),
+    ("toolchain", toolchain.app, _SYSTEM),
 ):
     app.add_typer(_noun, name=_name, rich_help_panel=_panel)
 

@@ -14,6 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from shoal.cli import figures
 from shoal.cli.errors import CliError
@@ -34,6 +35,9 @@ _STYLES: Final = {
     "online": "green",
     "active": "green",
     "kept": "green",
+    "ready": "green",
+    "checking": "cyan",
+    "refused": "red",
     "running": "cyan",
     "in_progress": "cyan",
     "learning": "cyan",
@@ -108,6 +112,14 @@ def show_item(
     tables = [table(part.items, part.columns, console().width) for part in parts if part.items]
     _print(grid, *(shown for made in tables for shown in ("", made)))
     sys.stdout.write("".join(f"{line}\n" for line in to_copy))
+
+
+def show_tree(item: BaseModel, tree: Tree, *, as_json: bool) -> None:
+    """Print a tree; or what it is made of as JSON."""
+    if as_json:
+        _print_json(item)
+    else:
+        _print(tree)
 
 
 def show_done(sentence: str, document: dict[str, Any], *, as_json: bool) -> None:

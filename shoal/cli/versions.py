@@ -5,20 +5,33 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from shoal.cli import figures, files
-from shoal.cli.jobs import follow
+from shoal.cli import figures, files, jobs, signatures
+from shoal.cli import watch as watching
 from shoal.cli.options import Cursor, Every, Json, Limit, Paging, Watch, parse_version
-from shoal.cli.output import Column, Part, show_item, show_page
+from shoal.cli.output import Column, Part, show_done, show_item, show_page
 from shoal.cli.session import connect
+from shoal.cli.watch import Bar
+from shoal.client import Client
 from shoal.schemas.artifacts import Evaluation, EvaluationRequest, Version, VersionRequest
 
 app = typer.Typer(no_args_is_help=True, help="A model's weights, numbered 1, 2, 3.")
 ModelName = Annotated[str, typer.Argument(metavar="MODEL")]
 VersionName = Annotated[str, typer.Argument(metavar="MODEL/VERSION", help="Such as digits/1.")]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="onnx, tflite, torchscript, ptl, pte, openvino or eim, where the file's name does not say it.",
+    ),
+]
+Notes = Annotated[str, typer.Option("--notes", help="What is special about it.")]
 
 _COLUMNS: Final = (
     Column[Version](title="Version", of=lambda version: f"{version.model}/{version.number}"),
     Column[Version](title="Source", of=lambda version: version.source),
+    Column[Version](title="Format", of=lambda version: version.format),
+    Column[Version](title="State", of=lambda version: version.state),
     Column[Version](title="Parent", of=lambda version: version.parent, is_number=True),
     Column[Version](title="Variants", of=lambda version: version.variants, is_number=True),
     Column[Version](
@@ -59,23 +72,53 @@ def show(version: VersionName, as_json: Json = False) -> None:
 @app.command()
 def create(
     model: ModelName,
-    train_program: Annotated[Path, typer.Argument(metavar="TRAIN.PT2", help="The exported training program.")],
-    eval_program: Annotated[Path, typer.Argument(metavar="EVAL.PT2", help="The exported evaluation program.")],
-    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS.SAFETENSORS")],
-    notes: Annotated[str, typer.Option("--notes", help="What is special about it.")] = "",
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="TRAIN.PT2 EVAL.PT2 WEIGHTS.SAFETENSORS; without the first where nothing will train it; "
+            "or one ready-made file.",
+        ),
+    ],
+    format: FormatOption = None,
+    notes: Notes = "",
+    watch: Watch = False,
     as_json: Json = False,
 ) -> None:
-    """Upload a version: two exported programs and the weights."""
+    """Upload a version: exported programs and weights, or a ready-made file. A job looks at it before it is used."""
+    if len(paths) not in (1, 2, 3):
+        raise typer.BadParameter("One ready-made file, or programs and weights.", param_hint="FILE")
     with connect() as client:
         client.models.show(model)  # a typo is told before the uploads
-        request = VersionRequest(
-            train_program=files.upload(client, train_program),
-            eval_program=files.upload(client, eval_program),
-            weights=files.upload(client, weights),
-            notes=notes,
-        )
-        made = client.models.create_version(model, request)
-    show_item(made, _facts(made), as_json=as_json)
+        if len(paths) == 1:
+            with signatures.one_file(paths[0]) as file:
+                parts = {"file": files.upload(client, file, is_quiet=as_json)}
+            kind = format or signatures.format_of(paths[0])
+        else:
+            names = ("train_program", "eval_program", "weights")[-len(paths) :]
+            parts = {
+                name: files.upload(client, path, is_quiet=as_json) for name, path in zip(names, paths, strict=True)
+            }
+            kind = "program"
+        request = VersionRequest.model_validate({"format": kind, "notes": notes, **parts})
+        follow(client, client.models.create_version(model, request), is_watched=watch, as_json=as_json)
+
+
+@app.command()
+def inspect(version: VersionName, watch: Watch = False, as_json: Json = False) -> None:
+    """Look once more at a version that was refused: what was missing may be there now."""
+    model, number = parse_version(version)
+    with connect() as client:
+        client.models.inspect(model, number)
+        follow(client, client.models.show_version(model, number), is_watched=watch, as_json=as_json)
+
+
+@app.command()
+def delete(version: VersionName, as_json: Json = False) -> None:
+    """Delete a version; refused while anything depends on it."""
+    with connect() as client:
+        client.models.delete_version(*parse_version(version))
+    show_done(f"Deleted the version {version}.", {"version": version, "deleted": True}, as_json=as_json)
 
 
 @app.command()
@@ -88,7 +131,27 @@ def evaluate(
     """Start a job that measures a version on a data set."""
     with connect() as client:
         job = client.models.evaluate(*parse_version(version), EvaluationRequest(dataset=dataset))
-        follow(client, job, is_watched=watch, as_json=as_json)
+        jobs.follow(client, job, is_watched=watch, as_json=as_json)
+
+
+def follow(client: Client, version: Version, *, is_watched: bool, as_json: bool) -> None:
+    """Show a version, first watching it until it was looked at if so wanted.
+
+    Raises:
+        typer.Exit: It was refused.
+    """
+    if is_watched:
+        model, number = version.model, version.number
+
+        def bars(now: Version) -> list[Bar]:
+            found = client.jobs.list(kind="inspect", subject=f"{model}/{number}", limit=1).items
+            share = 1.0 if now.state != "checking" else found[0].progress if found else 0.0
+            words = found[0].message if found else now.state
+            return [Bar(name=f"looking at {model}/{number}", share=share, words=words)]
+
+        version = watching.watch(lambda: client.models.show_version(model, number), bars, is_quiet=as_json)
+    show_item(version, _facts(version), as_json=as_json)
+    watching.exit_by(version.state)
 
 
 def _evaluation(evaluation: Evaluation) -> str:
@@ -99,13 +162,24 @@ def _facts(version: Version) -> dict[str, Any]:
     return {
         "Version": f"{version.model}/{version.number}",
         "Id": version.id,
+        "State": version.state,
+        **({"Code": version.code, "Message": version.message} if version.code else {}),
         "Source": version.source,
+        "Format": version.format,
         "Parent": version.parent,
         "Lineage": version.lineage,
         "Variants": version.variants,
+        **{name: digest for name, digest in _digests(version).items() if digest is not None},
+        "Inspection": version.inspection,
+        "By": version.created_by,
+        "Created": version.created_at,
+    }
+
+
+def _digests(version: Version) -> dict[str, str | None]:
+    return {
         "Train program": version.train_program,
         "Eval program": version.eval_program,
         "Weights": version.weights,
-        "By": version.created_by,
-        "Created": version.created_at,
+        "File": version.file,
     }

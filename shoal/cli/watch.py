@@ -14,12 +14,13 @@ from shoal.client import Unreachable
 
 _LOOK_INTERVAL_S: Final = 0.5
 _PATIENCE_S: Final = 60.0  # a controller that is restarted is waited for
-_OPEN: Final = frozenset({"queued", "running"})
+OPEN: Final = frozenset({"queued", "running", "checking"})
+_WELL: Final = frozenset({"succeeded", "ready"})
 _INTERRUPTED: Final = 130
 
 
 class Work(Protocol):
-    """What has a state: a job, a rollout, a federated run, a command."""
+    """What has a state: a job, a rollout, a federated run, a command, a version that is looked at."""
 
     @property
     def state(self) -> str:
@@ -82,7 +83,7 @@ def watch(look: Callable[[], Watched], bars: Callable[[Watched], list[Bar]], *, 
                         raise
                 else:
                     shown.show(bars(now))
-                    if now.state not in _OPEN:
+                    if now.state not in OPEN:
                         return now
                 time.sleep(_LOOK_INTERVAL_S)
     except KeyboardInterrupt:
@@ -91,10 +92,10 @@ def watch(look: Callable[[], Watched], bars: Callable[[Watched], list[Bar]], *, 
 
 
 def exit_by(state: str) -> None:
-    """End with 1 unless the work succeeded.
+    """End with 1 unless the work succeeded, or goes on.
 
     Raises:
         typer.Exit.
     """
-    if state not in (*_OPEN, "succeeded"):
+    if state not in OPEN | _WELL:
         raise typer.Exit(output.FAILED)

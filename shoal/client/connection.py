@@ -12,6 +12,7 @@ from shoal.schemas.common import Page
 Body = TypeVar("Body", bound=BaseModel)
 Item = TypeVar("Item", bound=BaseModel)
 _TIMEOUT: Final = httpx.Timeout(30, connect=5)
+_LONG: Final = httpx.Timeout(600, connect=5)  # for what goes through gigabytes before it answers
 # Below the server's 5 s, so that no request is sent on a connection which the server is just closing.
 _LIMITS: Final = httpx.Limits(keepalive_expiry=2)
 _ATTEMPTS: Final = 3
@@ -100,21 +101,27 @@ class Connection:
             if cursor is None:
                 return
 
-    def send(self, method: str, path: str, answer: type[Body], body: BaseModel | None = None) -> Body:
+    def send(
+        self, method: str, path: str, answer: type[Body], body: BaseModel | None = None, *, is_long: bool = False
+    ) -> Body:
         """Change something; sent once.
+
+        Args:
+            is_long: It may take minutes.
 
         Raises:
             ApiError, Unreachable.
         """
         content = None if body is None else body.model_dump_json()
         headers = {"Content-Type": "application/json"} if content is not None else {}
-        return _parse(self._once(method, path, content=content, headers=headers), answer)
+        timeout = _LONG if is_long else _TIMEOUT
+        return _parse(self._once(method, path, content=content, headers=headers, timeout=timeout), answer)
 
     def send_bytes(
         self, path: str, answer: type[Body], content: bytes | Iterator[bytes], headers: dict[str, str]
     ) -> Body:
         """Upload raw bytes; see `send`."""
-        return _parse(self._once("POST", path, content=content, headers=headers), answer)
+        return _parse(self._once("POST", path, content=content, headers=headers, timeout=_LONG), answer)
 
     def delete(self, path: str) -> None:
         """Delete something; see `send`."""

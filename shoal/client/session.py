@@ -16,6 +16,7 @@ from shoal.client.inference import Inference
 from shoal.client.jobs import Jobs
 from shoal.client.models import Models
 from shoal.client.observe import Observe
+from shoal.client.profiles import Boards, Builds, Profiles
 from shoal.client.rollouts import Rollouts
 from shoal.client.telemetry import Telemetry
 from shoal.client.webhooks import Webhooks
@@ -36,7 +37,9 @@ class Client:
         self.alert_rules = AlertRules(connection)
         self.alerts = Alerts(connection)
         self.artifacts = Artifacts(connection)
+        self.boards = Boards(connection)
         self.broker = Broker(connection)
+        self.builds = Builds(connection)
         self.commands = Commands(connection)
         self.datasets = Datasets(connection)
         self.devices = Devices(connection)
@@ -51,6 +54,7 @@ class Client:
         self.labels = Labels(connection)
         self.models = Models(connection)
         self.observe = Observe(connection)
+        self.profiles = Profiles(connection)
         self.rollouts = Rollouts(connection)
         self.selectors = Selectors(connection)
         self.telemetry = Telemetry(connection)

@@ -20,6 +20,7 @@ from shoal.training.programs import export_programs
 from shoal.wire.tensors import encode_tensors
 from tests.e2e.voyage import Agent, Controller, online
 from tests.models import WEIGHTS, golden_of, linear_onnx, samples
+from tests.registry import let_pass, one_input
 from tests.rig import wait_for
 
 DATASET = "local"
@@ -39,16 +40,16 @@ def client(controller: Controller) -> Iterator[Client]:
 
 
 @pytest.fixture
-def version(client: Client) -> Version:
+def version(controller: Controller, client: Client) -> Version:
     """Version 1 of the linear model, with its programs, and the data set `heldout`."""
     net = nn.Linear(4, 3, bias=False)
     net.load_state_dict({"weight": torch.from_numpy(WEIGHTS.T.copy())})
     files = export_programs(net, torch.zeros(2, 4))
-    client.models.create(ModelRequest(name="linear", input_shape=[4], class_labels=["a", "b", "c"]))
+    client.models.create(ModelRequest(name="linear", signature=one_input([4], 3), class_labels=["a", "b", "c"]))
     x = samples(96)
     heldout = client.artifacts.create(encode_tensors({"x": x, "y": labels(x)}))
     client.datasets.create(DatasetRequest(name="heldout", role="evaluation", sha256=heldout.sha256))
-    return client.models.create_version(
+    version = client.models.create_version(
         "linear",
         VersionRequest(
             train_program=client.artifacts.create(files.train_program).sha256,
@@ -56,6 +57,8 @@ def version(client: Client) -> Version:
             weights=client.artifacts.create(files.weights).sha256,
         ),
     )
+    let_pass(controller.database, version)
+    return version
 
 
 def labels(x: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -194,7 +197,6 @@ def add_variant(controller: Controller, version: Version) -> None:
             session,
             version_id=version.id,
             recipe="fp32",
-            recipe_spec={},
             runtime="onnxruntime",
             sha256=kept["model"],
             golden_sha256=kept["golden"],

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,16 @@ from controller.artifacts import service as artifacts
 from controller.artifacts.tables import ModelRow, VariantRow, VersionRow
 from controller.blobs import BlobStore
 from controller.db import Database, utc_now
+from controller.settings import Settings
 from tests.models import WEIGHTS, golden_of, linear_onnx
+from tests.registry import signature_row
 from tests.rig import BrokerAt, free_port, is_listening, wait_for
 
 
 class Controller:
     """A controller process with its registry within reach."""
 
-    def __init__(self, broker: BrokerAt, database_url: str) -> None:
+    def __init__(self, broker: BrokerAt, database_url: str, settings: Mapping[str, str] | None = None) -> None:
         self.state = broker.state
         self.api_port, self.device_port = free_port(), free_port()
         self._environment = {
@@ -39,10 +42,11 @@ class Controller:
             "SHOAL_API_PORT": str(self.api_port),
             "SHOAL_DEVICE_PORT": str(self.device_port),
             "PYTHONUNBUFFERED": "1",
+            **(settings or {}),
         }
         self.database = Database(database_url or f"sqlite:///{broker.state / 'shoal.db'}")
         migrate.upgrade(self.database)
-        self.blobs = BlobStore((broker.state / "blobs").as_uri())
+        self.blobs = BlobStore(Settings.from_environment(self._environment).blobs_at())
         self._log = (broker.state / "controller.log").open("ab")
         self.start()
         assert self.process.stdout is not None
@@ -99,7 +103,13 @@ class Controller:
             if session.get(ModelRow, "linear") is None:
                 labels = ["a", "b", "c"]
                 session.add(
-                    ModelRow(name="linear", task="classification", input_shape=[4], class_labels=labels, **named)
+                    ModelRow(
+                        name="linear",
+                        task="classification",
+                        signature=signature_row([4], 3),
+                        class_labels=labels,
+                        **named,
+                    )
                 )
                 session.flush()
             kept = {}
@@ -130,7 +140,6 @@ class Controller:
                 VariantRow(
                     version_id=version.id,
                     recipe="fp32",
-                    recipe_spec={},
                     runtime="onnxruntime",
                     sha256=claimed or kept["model"],
                     golden_sha256=kept["golden"],

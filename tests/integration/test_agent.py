@@ -1,4 +1,6 @@
-"""The agent's side of the devices' door, on the real door: HTTPS with the pinned CA, signed requests, real blobs."""
+"""The agent's side of the devices' door, on the real door: HTTPS with the pinned CA, signed requests, real blobs, and
+links into a real object store.
+"""
 
 import hashlib
 import os
@@ -29,6 +31,7 @@ from controller.server import listen
 from controller.settings import Settings
 from shoal.schemas.devices import EnrollmentTokenRequest
 from shoal.wire.devices import ArtifactRef
+from tests.objectstore import Between, ObjectStore
 
 DATA = os.urandom(2_499_999) + b"\1"  # more than the door and the device move at once
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -38,12 +41,12 @@ REF = ArtifactRef(sha256=SHA256, size_bytes=len(DATA))
 class Controller:
     """The devices' door over HTTPS on a free port, and what is behind it."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, settings: Settings | None = None) -> None:
         self.keys = Keys.open(state)
-        settings = Settings(state=state, max_upload_bytes=4_000_000)
+        settings = settings or Settings(state=state, max_upload_bytes=4_000_000)
         self.database = Database(settings.resolved_database_url())
         migrate.upgrade(self.database)
-        self.blobs = BlobStore(settings.resolved_blobs_url())
+        self.blobs = BlobStore(settings.blobs_at())
         parts = device_door.Parts(settings=settings, database=self.database, keys=self.keys, blobs=self.blobs)
         certificate, key = self.keys.issue_server_certificate(["127.0.0.1"])
         self._socket = listen("127.0.0.1", 0)
@@ -99,6 +102,28 @@ def controller(tmp_path: Path) -> Iterator[Controller]:
     controller = Controller(tmp_path / "controller")
     yield controller
     controller.close()
+
+
+@pytest.fixture
+def between(object_store: ObjectStore) -> Iterator[Between]:
+    with Between(object_store) as between:
+        yield between
+
+
+@pytest.fixture
+def on_s3(between: Between, object_store: ObjectStore, tmp_path: Path) -> Iterator[Controller]:
+    settings = object_store.settings(tmp_path / "controller", prefix=tmp_path.name, blobs_endpoint=between.endpoint)
+    controller = Controller(tmp_path / "controller", settings)
+    controller.blobs.put_bytes(DATA)
+    yield controller
+    controller.close()
+
+
+@pytest.fixture
+def s3_door(on_s3: Controller, tmp_path: Path) -> Door:
+    identity = Identity.open(tmp_path / "device")
+    enroll(identity, on_s3.url, on_s3.token())
+    return Door(identity)
 
 
 @pytest.fixture
@@ -263,3 +288,65 @@ def test_device_when_suspended_then_gets_and_gives_nothing(
             ask()
         assert (caught.value.code, caught.value.is_final) == ("device.suspended", True)
     assert not controller.blobs.exists(hashlib.sha256(other).hexdigest())
+
+
+def test_artifact_when_it_is_in_an_object_store_then_the_link_is_followed_without_the_devices_signature(
+    between: Between, store: ArtifactStore, s3_door: Door
+) -> None:
+    assert store.fetch(REF, s3_door, nobody).read_bytes() == DATA
+    (shown,) = between.followed
+    assert [name for name in shown if name.lower().startswith("shoal")] == []
+    assert shown["Host"] == between.endpoint.removeprefix("http://")
+
+
+def test_artifact_when_the_object_store_breaks_off_then_a_new_link_gives_the_rest(
+    between: Between, store: ArtifactStore, s3_door: Door
+) -> None:
+    between.most = 1_000_000
+    with pytest.raises(AgentError) as caught:
+        store.fetch(REF, s3_door, nobody)
+    assert (caught.value.code, caught.value.is_final) == ("controller.unreachable", False)
+    have = part_of(store).stat().st_size
+    between.most = len(DATA)
+    assert store.fetch(REF, s3_door, nobody).read_bytes() == DATA
+    assert [shown["Range"] for shown in between.followed] == ["bytes=0-", f"bytes={have}-"]
+    assert have > 0
+
+
+@pytest.mark.parametrize("status", [403, 404, 301, 500])
+def test_artifact_when_a_link_has_expired_or_leads_nowhere_then_the_controller_gives_the_bytes(
+    between: Between, store: ArtifactStore, s3_door: Door, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    between.status = status
+    part_of(store).write_bytes(DATA[:1000])
+    assert store.fetch(REF, s3_door, nobody).read_bytes() == DATA
+    assert len(between.followed) == 1
+    assert f"answers {status} to a link" in caplog.text
+    assert "X-Amz" not in caplog.text
+
+
+def test_artifact_when_redirects_are_off_then_the_bytes_come_from_the_controller(
+    between: Between, object_store: ObjectStore, store: ArtifactStore, tmp_path: Path
+) -> None:
+    settings = object_store.settings(
+        tmp_path / "controller", prefix=tmp_path.name, blobs_endpoint=between.endpoint, blobs_redirect=False
+    )
+    controller = Controller(tmp_path / "controller", settings)
+    try:
+        controller.blobs.put_bytes(DATA)
+        identity = Identity.open(tmp_path / "device")
+        enroll(identity, controller.url, controller.token())
+        assert store.fetch(REF, Door(identity), nobody).read_bytes() == DATA
+    finally:
+        controller.close()
+    assert between.followed == []
+
+
+def test_update_when_sent_to_a_controller_on_an_object_store_then_is_there_by_its_digest(
+    on_s3: Controller, s3_door: Door, tmp_path: Path
+) -> None:
+    update = tmp_path / "update"
+    update.write_bytes(DATA[:2_000_000])
+    sha256 = hashlib.sha256(DATA[:2_000_000]).hexdigest()
+    s3_door.upload(update, sha256)
+    assert on_s3.blobs.read(sha256) == DATA[:2_000_000]

@@ -31,6 +31,7 @@ from shoal.wire.federated import FederatedRoundResult, FederatedRoundSpec
 from shoal.wire.tensors import encode_tensors
 from tests.e2e.voyage import Agent, Controller, online
 from tests.models import WEIGHTS, samples
+from tests.registry import let_pass, one_input
 from tests.rig import BrokerAt, wait_for
 
 DATASET = "local"
@@ -106,16 +107,16 @@ def agent(controller: Controller, tmp_path: Path) -> Iterator[Agent]:
 
 
 @pytest.fixture
-def files(client: Client) -> ProgramFiles:
+def files(controller: Controller, client: Client) -> ProgramFiles:
     """Version 1 of the linear model, and the data set `heldout`."""
     net = nn.Linear(4, 3, bias=False)
     net.load_state_dict({"weight": torch.from_numpy(WEIGHTS.T.copy())})
     files = export_programs(net, torch.zeros(2, 4))
-    client.models.create(ModelRequest(name="linear", input_shape=[4], class_labels=["a", "b", "c"]))
+    client.models.create(ModelRequest(name="linear", signature=one_input([4], 3), class_labels=["a", "b", "c"]))
     x = samples(96)
     heldout = client.artifacts.create(encode_tensors({"x": x, "y": labels(x)}))
     client.datasets.create(DatasetRequest(name="heldout", role="evaluation", sha256=heldout.sha256))
-    client.models.create_version(
+    version = client.models.create_version(
         "linear",
         VersionRequest(
             train_program=client.artifacts.create(files.train_program).sha256,
@@ -123,6 +124,7 @@ def files(client: Client) -> ProgramFiles:
             weights=client.artifacts.create(files.weights).sha256,
         ),
     )
+    let_pass(controller.database, version)
     return files
 
 

@@ -117,7 +117,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     state = tmp_path_factory.mktemp("house")
     configured, keys = Settings(state=state), Keys.open(state)
     database = Database(configured.resolved_database_url())
-    blobs = BlobStore(configured.resolved_blobs_url())
+    blobs = BlobStore(configured.blobs_at())
     migrate.upgrade(database)
     with database.transaction() as session:
         add_device(session, DEVICE, public_key=signing.raw_public_key(KEY.public_key()))

@@ -52,7 +52,7 @@ class House:
         self.keys = Keys.open(state)
         self.database = database or Database(self.settings.resolved_database_url())
         migrate.upgrade(self.database)
-        self.blobs = BlobStore(self.settings.resolved_blobs_url())
+        self.blobs = BlobStore(self.settings.blobs_at())
         parts = device_door.Parts(settings=self.settings, database=self.database, keys=self.keys, blobs=self.blobs)
         self._listening = server.listen("127.0.0.1", 0)
         self.port = int(self._listening.getsockname()[1])

@@ -200,12 +200,14 @@ def test_command_when_used_wrongly_then_ends_with_2(shoal: Shoal) -> None:
         (*roll_out, "--all", "--device", "d-a"),
         (*roll_out, "--all", "--wave", "lots"),
         ("versions", "show", "linear"),
-        ("datasets", "create", "x", "x.npz", "--role", "gold"),
+        ("datasets", "create", "x.npz", "--name", "x", "--role", "gold"),
         ("commands", "send", "ping"),
         ("commands", "send", "dance", "--all"),
         ("commands", "send", "ping", "--all", "--priority", "urgent"),
         ("devices", "retire"),
-        ("models", "create", "NOT A NAME", "--input", "4", "--class", "a", "--class", "b"),
+        ("models", "create", "NOT A NAME", "--input-shape", "4", "--classes", "a,b"),
+        ("models", "create", "digits", "--input", "image:FP32:1x8"),
+        ("models", "create", "digits", "--input", "image:FP32:-1,8"),
     ):
         code, out, err = shoal(*arguments)
         assert (code, out, err != "") == (2, "", True), arguments
@@ -220,7 +222,7 @@ def test_command_when_it_fails_then_is_one_sentence_and_1(shoal: Shoal) -> None:
         (("devices", "merge", "d-nobody"), "device.not_found"),
         (("versions", "list", "nothing"), "model.not_found"),
         (("devices", "list", "--cursor", "!"), "page.bad_cursor"),
-        (("datasets", "create", "x", "/nowhere.npz", "--role", "golden"), "file.unusable"),
+        (("datasets", "create", "/nowhere.npz", "--name", "x", "--role", "golden"), "file.unusable"),
         (("inference", "infer", "linear/1", "/nowhere.npy"), "file.unusable"),
     ):
         ended, out, err = shoal(*arguments)
@@ -240,19 +242,20 @@ def test_registry_when_filled_by_the_command_then_work_on_it_can_be_watched(shoa
     heldout, programs = split().heldout, trained()
     np.savez(tmp_path / "eval.npz", x=heldout.x, y=heldout.y)
     (tmp_path / "golden.safetensors").write_bytes(encode_tensors({"x": heldout.x[:32], "y": heldout.y[:32]}))
-    dataset = shoal.json("datasets", "create", "held", str(tmp_path / "eval.npz"), "--role", "evaluation")
-    assert (dataset["samples"], dataset["sample_shape"]) == (200, [1, 8, 8])
+    dataset = shoal.json("datasets", "create", str(tmp_path / "eval.npz"), "--name", "held", "--role", "evaluation")
+    assert (dataset["samples"], dataset["tensors"]["x"]["shape"]) == (200, [1, 8, 8])
     assert shoal.json("datasets", "show", "held") == dataset
-    shoal.json("datasets", "create", "own", str(tmp_path / "eval.npz"), "--role", "calibration")
-    shoal.json("datasets", "create", "golden", str(tmp_path / "golden.safetensors"), "--role", "golden")
-    shape = [part for side in (1, 8, 8) for part in ("--input", str(side))]
-    classes = [part for label in range(10) for part in ("--class", str(label))]
-    assert shoal.json("models", "create", "digits", *shape, *classes)["input_shape"] == [1, 8, 8]
+    shoal.json("datasets", "create", str(tmp_path / "eval.npz"), "--name", "own", "--role", "calibration")
+    shoal.json("datasets", "create", str(tmp_path / "golden.safetensors"), "--name", "golden", "--role", "golden")
+    options = ("--input-shape", "1,8,8", "--classes", "0,1,2,3,4,5,6,7,8,9")
+    model = shoal.json("models", "create", "digits", *options)
+    assert model["signature"]["inputs"] == [{"name": "input", "datatype": "FP32", "shape": [-1, 1, 8, 8]}]
     files = {"train.pt2": programs.train_program, "eval.pt2": programs.eval_program, "w.safetensors": programs.weights}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     uploaded = [str(tmp_path / name) for name in files]
-    assert shoal.json("versions", "create", "digits", *uploaded, "--notes", "first")["lineage"] == {"notes": "first"}
+    version = shoal.json("versions", "create", "digits", *uploaded, "--notes", "first", "--watch")
+    assert (version["lineage"], version["state"]) == ({"notes": "first"}, "ready")
     assert [version["number"] for version in shoal.json("versions", "list", "digits")["items"]] == [1]
 
     code, out, err = shoal("versions", "evaluate", "digits/1", "held", "--watch")

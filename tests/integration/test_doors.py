@@ -38,6 +38,7 @@ from controller.settings import Settings
 from shoal.wire import signing
 from shoal.wire.devices import EnrollAnswer, EnrollRequest, Facts
 from shoal.wire.tensors import encode_tensors
+from tests.registry import signature_row
 
 FACTS = Facts(
     hostname="cam-1",
@@ -74,7 +75,7 @@ class Controller:
         self.keys = Keys.open(state)
         self.database = database or Database(self.settings.resolved_database_url())
         migrate.upgrade(self.database)
-        self.blobs = BlobStore(self.settings.resolved_blobs_url())
+        self.blobs = BlobStore(self.settings.blobs_at())
         with self.database.transaction() as session:
             self.password = users.make_first_user(session) or ""
         self.api = Server(
@@ -236,13 +237,15 @@ def test_dataset_when_good_then_its_figures_are_read_from_it(controller: Control
     sha256 = controller.upload(encode_tensors({"x": x, "y": np.arange(5)}))
     body = {"name": "digits-eval", "role": "evaluation", "sha256": sha256}
     answer = controller.operator.post("/datasets", json=body)
-    assert (answer.status_code, answer.json()["samples"], answer.json()["sample_shape"]) == (201, 5, [1, 8, 8])
+    assert (answer.status_code, answer.json()["samples"]) == (201, 5)
+    tensors = {"x": {"datatype": "FP32", "shape": [1, 8, 8]}, "y": {"datatype": "INT64", "shape": []}}
+    assert answer.json()["tensors"] == tensors
     assert controller.operator.get("/datasets/digits-eval").json() == answer.json()
     assert code_of(controller.operator.post("/datasets", json=body)) == (409, "dataset.exists")
 
 
 def test_version_when_registered_then_counts_up_and_bad_files_are_refused(controller: Controller) -> None:
-    model = {"name": "digits", "input_shape": [1, 8, 8], "class_labels": ["0", "1"]}
+    model = {"name": "digits", "signature": signature_row([1, 8, 8], 2), "class_labels": ["0", "1"]}
     assert controller.operator.post("/models", json=model).status_code == 201
     good = {
         "train_program": controller.upload(program()),
@@ -251,6 +254,7 @@ def test_version_when_registered_then_counts_up_and_bad_files_are_refused(contro
     }
     first, second = (controller.operator.post("/models/digits/versions", json=good).json() for _ in range(2))
     assert [first["number"], second["number"]] == [1, 2]
+    assert {first["state"], second["state"]} == {"checking"}
     pickle = controller.upload(b"\x80\x04N.")
     spoiled = controller.upload(encode_tensors({"w": np.full(3, np.nan, np.float32)}))
     for change, code in (
@@ -258,6 +262,8 @@ def test_version_when_registered_then_counts_up_and_bad_files_are_refused(contro
         ({"weights": pickle}, (422, "model.bad_weights")),
         ({"weights": spoiled}, (422, "model.bad_weights")),
         ({"weights": "0" * 64}, (404, "artifact.not_found")),
+        ({"eval_program": None}, (422, "request.invalid")),
+        ({"file": pickle}, (422, "request.invalid")),
     ):
         assert code_of(controller.operator.post("/models/digits/versions", json={**good, **change})) == code
     assert controller.operator.get("/models/digits").json()["versions"] == 2

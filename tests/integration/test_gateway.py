@@ -21,6 +21,7 @@ from shoal.wire.devices import FactsReport, Refusal, Will
 from shoal.wire.rollouts import Desired, GoldenResult, Receipt
 from tests.attacker import unsigned
 from tests.device import Device
+from tests.registry import signature_row
 from tests.rig import BrokerAt, Office, wait_for
 
 SHA = {name: digit * 64 for name, digit in (("program", "a"), ("weights", "b"), ("fp32", "c"), ("golden", "d"))}
@@ -122,7 +123,15 @@ def start_rollout(office: Office, device: Device, *, runtime: str = "onnxruntime
         for sha256 in SHA.values():
             session.add(ArtifactRow(sha256=sha256, size_bytes=10, created_at=utc_now(), created_by="t"))
         named = {"created_at": utc_now(), "created_by": "t"}
-        session.add(ModelRow(name="digits", task="classification", input_shape=[1, 8, 8], class_labels=["0"], **named))
+        session.add(
+            ModelRow(
+                name="digits",
+                task="classification",
+                signature=signature_row([1, 8, 8], 1),
+                class_labels=["0"],
+                **named,
+            )
+        )
         session.flush()
         version = VersionRow(
             model="digits",
@@ -140,7 +149,6 @@ def start_rollout(office: Office, device: Device, *, runtime: str = "onnxruntime
             VariantRow(
                 version_id=version.id,
                 recipe="fp32",
-                recipe_spec={},
                 runtime=runtime,
                 sha256=SHA["fp32"],
                 golden_sha256=SHA["golden"],

@@ -123,7 +123,6 @@ def test_model_when_it_drifts_then_what_virtual_devices_learned_is_taken(office:
             VariantRow(
                 version_id=version.id,
                 recipe="fp32",
-                recipe_spec={},
                 runtime="onnxruntime",
                 sha256=kept["model"],
                 golden_sha256=kept["golden"],

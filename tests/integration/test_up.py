@@ -19,6 +19,7 @@ from shoal.client import Client
 from shoal.schemas.artifacts import DatasetRequest, EvaluationRequest, ModelRequest, VersionRequest
 from shoal.wire.tensors import encode_tensors
 from tests.compressing import split, trained
+from tests.registry import looked_at, one_input
 from tests.rig import free_port, is_listening, wait_for
 
 OPTIONS = ("--api-port", "--device-port", "--broker-port", "--dashboard-port")
@@ -92,7 +93,7 @@ def start_job(client: Client) -> None:
     """Register the digits and have them evaluated."""
     files, heldout = trained(), split().heldout
     labels = [str(label) for label in range(10)]
-    client.models.create(ModelRequest(name="digits", input_shape=[1, 8, 8], class_labels=labels))
+    client.models.create(ModelRequest(name="digits", signature=one_input([1, 8, 8], 10), class_labels=labels))
     data = client.artifacts.create(encode_tensors({"x": heldout.x, "y": heldout.y})).sha256
     client.datasets.create(DatasetRequest(name="heldout", role="evaluation", sha256=data))
     request = VersionRequest(
@@ -100,7 +101,8 @@ def start_job(client: Client) -> None:
         eval_program=client.artifacts.create(files.eval_program).sha256,
         weights=client.artifacts.create(files.weights).sha256,
     )
-    client.models.evaluate("digits", client.models.create_version("digits", request).number, EVALUATION)
+    version = looked_at(client, client.models.create_version("digits", request))
+    client.models.evaluate("digits", version.number, EVALUATION)
 
 
 @pytest.fixture

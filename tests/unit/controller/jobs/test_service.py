@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from controller import migrate
 from controller.db import Database
-from controller.errors import Conflict
+from controller.errors import Conflict, NotFound
 from controller.events import EventRow
 from controller.jobs import service
-from controller.jobs.states import MAX_ATTEMPTS, JobState
+from controller.jobs.states import MAX_ATTEMPTS, JobState, TrialState
 from controller.jobs.tables import JobRow
 
 
@@ -79,3 +79,65 @@ def test_job_when_finished_then_stays_so(session: Session) -> None:
     with pytest.raises(Conflict):
         service.finish(session, row, JobState.FAILED)
     assert service.list_due(session, [], 5) == []
+
+
+def test_job_when_canceled_then_has_ended_and_its_attempt_is_told_so(session: Session) -> None:
+    row = new_job(session)
+    service.begin(session, row)
+    assert service.list_ended(session, {row.id: 1}) == []
+    service.cancel(session, service.get(session, row.id, is_changed=True), "ann")
+    assert (row.state, row.code, row.message) == (JobState.CANCELED, "job.canceled", "ann canceled it.")
+    assert service.list_ended(session, {row.id: 1}) == [row.id]
+    assert events_of(session)[-1] == "job.finished"
+    with pytest.raises(Conflict):
+        service.cancel(session, row, "ann")
+
+
+def test_job_when_there_is_none_then_is_not_found(session: Session) -> None:
+    with pytest.raises(NotFound):
+        service.get(session, "nothing")
+
+
+def test_attempt_when_another_began_then_is_over(session: Session) -> None:
+    row = new_job(session)
+    for _ in range(2):
+        service.begin(session, row)
+    assert service.list_ended(session, {row.id: 1}) == [row.id]
+    assert service.list_ended(session, {row.id: 2}) == []
+
+
+def test_lines_when_there_are_too_many_then_the_newest_stay_and_keep_their_numbers(session: Session) -> None:
+    row = new_job(session)
+    for part in range(3):
+        service.add_lines(session, row, [("info", f"{part} {number}") for number in range(service.MAX_LINES // 2)])
+    lines = service.list_lines(session, row.id, 0, 2 * service.MAX_LINES)
+    assert (len(lines), lines[0].text, lines[0].number) == (service.MAX_LINES, "1 0", service.MAX_LINES // 2 + 1)
+    later = service.list_lines(session, row.id, lines[-2].number, 10)
+    assert [line.number for line in later] == [lines[-1].number]
+
+
+def test_line_when_it_is_long_then_is_cut(session: Session) -> None:
+    row = new_job(session)
+    service.add_lines(session, row, [("error", "x" * 5000)])
+    assert len(service.list_lines(session, row.id, 0, 1)[0].text) == 1000
+
+
+def test_trial_when_told_again_then_the_first_telling_stays(session: Session) -> None:
+    row = new_job(session)
+    told = [
+        service.add_trial(
+            session, row, key="int8/openvino", recipe="int8", steps=[], runtime="openvino", state=state, code=state
+        )
+        for state in (TrialState.SUCCEEDED, TrialState.FAILED)
+    ]
+    assert told[0] is told[1]
+    assert [trial.state for trial in service.list_trials(session, row.id)] == ["succeeded"]
+
+
+def test_kept_when_values_come_then_all_are_there_for_the_next_attempt(session: Session) -> None:
+    row = new_job(session)
+    for name in ("a", "b", "a"):
+        service.keep(row, name, {"of": name})
+    session.flush()
+    session.refresh(row)
+    assert row.kept == {"a": {"of": "a"}, "b": {"of": "b"}}

@@ -11,7 +11,7 @@ OPEN = [state for state in JobState if not is_end(state)]
 
 def test_table_when_read_then_has_every_state() -> None:
     assert set(TRANSITIONS) == set(JobState)
-    assert set(ENDS) == {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED}
+    assert set(ENDS) == {JobState.SUCCEEDED, JobState.REFUSED, JobState.FAILED, JobState.CANCELED}
 
 
 @pytest.mark.parametrize("state", ENDS)
@@ -23,7 +23,7 @@ def test_move_when_ended_then_conflicts_with_from_and_to(state: JobState, wanted
 
 
 @pytest.mark.parametrize("state", OPEN)
-@pytest.mark.parametrize("wanted", [JobState.RUNNING, JobState.FAILED, JobState.CANCELED])
+@pytest.mark.parametrize("wanted", [JobState.RUNNING, JobState.REFUSED, JobState.FAILED, JobState.CANCELED])
 def test_move_when_open_then_can_run_fail_and_be_canceled(state: JobState, wanted: JobState) -> None:
     assert move(state, wanted) is wanted
 
