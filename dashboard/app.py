@@ -17,23 +17,30 @@ from nicegui import run, ui
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dashboard import downloads
+from dashboard import downloads, uploads
 from dashboard.components.layout import Frame, empty
 from dashboard.components.theme import HEAD
 from dashboard.page import Page
 from dashboard.pages import (
     activity,
     alerts,
+    boards,
+    datasets,
     device,
     devices,
     enrollment,
     executions,
+    explain,
     federated,
     fleet,
     groups,
     incremental,
+    job,
     jobs,
+    lineage,
     login,
+    model,
+    model_fleet,
     models,
     rollouts,
 )
@@ -50,7 +57,12 @@ PAGES: Final[tuple[tuple[str, str, Builder], ...]] = (
     ("/groups/{name}", "Group", groups.group),
     ("/alerts", "Alerts", alerts.alerts),
     ("/models", "Models", models.model_list),
-    ("/models/{name}", "Model", models.model),
+    ("/models/{name}", "Model", model.model),
+    ("/models/{name}/lineage", "Lineage", lineage.lineage),
+    ("/models/{name}/fleet", "Model in the fleet", model_fleet.model_fleet),
+    ("/models/{name}/boards", "Boards", boards.model_boards),
+    ("/datasets", "Data sets", datasets.dataset_list),
+    ("/explain", "Explain", explain.explain),
     ("/rollouts", "Rollouts", rollouts.rollout_list),
     ("/rollouts/{rollout_id}", "Rollout", rollouts.rollout),
     ("/federated-runs", "Federated runs", federated.run_list),
@@ -58,6 +70,7 @@ PAGES: Final[tuple[tuple[str, str, Builder], ...]] = (
     ("/incremental", "Learning alone", incremental.learning),
     ("/executions", "Executions", executions.executions),
     ("/jobs", "Jobs", jobs.job_list),
+    ("/jobs/{job_id}", "Job", job.job),
     ("/enrollment-tokens", "Enrolment", enrollment.token_list),
     ("/activity", "Activity", activity.activity),
 )
@@ -106,6 +119,13 @@ def build(settings: Settings, sessions: Sessions) -> FastAPI:
         if session is None:  # as above
             return RedirectResponse("/login?reason=ended", 303)
         return await downloads.log(session, execution_id)
+
+    @application.post("/artifacts")
+    async def take_artifact(request: Request) -> Response:
+        session = sessions.of(request.cookies.get(cookie))
+        if session is None:  # as above
+            return RedirectResponse("/login?reason=ended", 303)
+        return await uploads.artifact(session, request)
 
     @ui.page("/login", title="Log in · Shoal")
     def show_login(reason: str = "", next: str = "/") -> None:

@@ -10,7 +10,15 @@ from shoal.schemas.artifacts import Version
 from shoal.schemas.devices import Device, Event
 from shoal.schemas.rollouts import WaveRequest
 
-_RUNTIME_NAMES: Final = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+_RUNTIME_NAMES: Final = {
+    "onnxruntime": "ONNX Runtime",
+    "litert": "LiteRT",
+    "openvino": "OpenVINO",
+    "torchscript": "TorchScript",
+    "executorch": "ExecuTorch",
+    "armnn": "Arm NN",
+    "edgeimpulse": "Edge Impulse",
+}
 
 
 class Unreadable(Exception):
@@ -73,8 +81,8 @@ def lineage(version: Version) -> str:
 def runtime(name: str) -> str:
     """Give a runtime's proper name.
 
-    >>> runtime("onnxruntime"), runtime("litert")
-    ('ONNX Runtime', 'litert')
+    >>> runtime("onnxruntime"), runtime("another")
+    ('ONNX Runtime', 'another')
     """
     return _RUNTIME_NAMES.get(name, name)
 
@@ -183,6 +191,17 @@ def parse_labels(text: str) -> dict[str, str]:
             raise Unreadable(f"A label is name=value, not {line[:60]}.")
         found[name.strip()] = value.strip()
     return found
+
+
+def remaining(seconds: float | None) -> str:
+    """Say how long something will still take.
+
+    >>> remaining(95), remaining(4), remaining(None)
+    ('about 1 min left', 'a few seconds left', '')
+    """
+    if seconds is None:
+        return ""
+    return "a few seconds left" if seconds < 10 else f"about {format.span(seconds)} left"
 
 
 def invalid(error: ValidationError) -> str:

@@ -1,4 +1,4 @@
-"""`/v1/jobs`, `/v1/compressions`: what runs on Ray, what it says meanwhile, and what it tried."""
+"""`/v1/jobs`, `/v1/compressions`, `/v1/sensitivities`: what runs on Ray, what it says meanwhile, and what it tried."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from controller.api.deps import Changer, Reader, Reading, Writing, room
 from controller.api.pagination import Wanted, page
 from controller.jobs.tables import JobRow, TrialRow
 from shoal.schemas.common import Page
-from shoal.schemas.jobs import CompressionRequest, Job, JobLine, Trial
+from shoal.schemas.jobs import CompressionRequest, Job, JobLine, SensitivityRequest, Trial
 
 router = APIRouter(tags=["jobs"])
 
@@ -20,6 +20,14 @@ def create_compression(body: CompressionRequest, caller: Changer, session: Writi
     """Start a job that makes variants of a version, by recipes or by searching for them."""
     job = Job.model_validate(room("compression").create(session, body, caller.name))
     audit.note(session, actor=caller.name, action="compression.create", subject=job.id)
+    return job
+
+
+@router.post("/sensitivities", status_code=202)
+def create_sensitivity(body: SensitivityRequest, caller: Changer, session: Writing) -> Job:
+    """Start a job that measures how much each layer of a version suffers from int8; it makes nothing."""
+    job = Job.model_validate(room("compression").measure_sensitivity(session, body, caller.name))
+    audit.note(session, actor=caller.name, action="sensitivity.create", subject=job.id)
     return job
 
 

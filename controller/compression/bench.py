@@ -48,12 +48,42 @@ class Made(msgspec.Struct, frozen=True):
     figures: dict[str, Any] = {}
 
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class Applied(msgspec.Struct, frozen=True):
-    """What a step made of a network."""
+    """What a step made of a network, and what an inference of that costs."""
 
     program: bytes
     weights: bytes
     figures: dict[str, Any]
+    macs: Count
+    parameters: Count
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """What an inference of an ONNX file costs; None where the sizes of its tensors do not say."""
+
+    macs: Count | None
+    parameters: Count
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """A layer, and what int8 does to the model if it alone has it."""
+
+    layer: str
+    kind: str
+    drop: float | None
+    noise: float
+    weight_bytes: Count
+
+
+class Sensitivity(msgspec.Struct, frozen=True):
+    """The layers of a file, the most sensitive first."""
+
+    layers: list[Layer]
+    score: float | None
+    evaluations: Count
 
 
 class Converted(msgspec.Struct, frozen=True):

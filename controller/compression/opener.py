@@ -9,22 +9,27 @@ sets that are given by their path are read a part at a time. `task` is one of `s
                  of the files. Without it one input is `input`, and one output `output`.
     evaluate     {weights: file, dataset: file, task?} -> {accuracy, loss, samples}
     export       {weights: file} -> {model: ONNX bytes}
-    apply        {step, weights: file, training: file, task?, seed?, student?: {program: file, weights: file}}
-                 -> {program, weights, figures}
+    apply        {step, weights: file, training: file, task?, seed?, student?: {program: file, weights: file},
+                 has_to_gain?} -> {program, weights, figures, macs, parameters}
                  `step` is the JSON of prune, distill, binarize, or of a quantize with `aware`, which is fine-tuned here
-                 and quantized afterwards. What is open stays open: `open` what came out to go on with it.
-    quantize     {model: ONNX file, step, calibration?: file, signature?} -> {model, figures}
-                 `step` is the JSON of a quantize; `float_layers` by names, or by a count of the most sensitive ones.
+                 and quantized afterwards. `has_to_gain`: false for a mere look at a student, which may be worse than
+                 one without a teacher then. What is open stays open: `open` what came out to go on with it.
+    quantize     {model: ONNX file, step, calibration?: file, signature?, dataset?: file, task?} -> {model, figures}
+                 `step` is the JSON of a quantize; `float_layers` by names, or by a count of the most sensitive ones:
+                 `figures` has their `sensitivity` then, with the drop of the score on the data set.
     pack         {model: ONNX file, step} -> {model, figures}
                  after a binarize: what it made two values a filter is packed into bits; `step` is the same JSON.
     sensitivity  {model: ONNX file, calibration: file, dataset?: file, task?, method?, most?, signature?}
                  -> {layers: [{layer, kind, drop, noise, weight_bytes}], score, evaluations}, the most sensitive first
                  `drop` of the score where only this layer is int8 (None without a data set), `noise` of the outputs.
     cost         {} -> {macs, parameters} of the open program
+    count        {model: ONNX file, sizes: {input name: sizes of a sample}} -> {macs, parameters} of the file; `macs` is
+                 None where the sizes inside it are not known
 
-`pack`, `quantize` and `sensitivity` need no open program: uploaded ONNX files are compressed by them too. An answer is
-{ok: true, ...} or {ok: false, code, message}: `program.not_loadable`, `program.not_open`, `program.does_not_fit`,
-`program.over_limit`, `model.weights_mismatch`, `export.failed`, `quantize.failed`, `quantize.nothing`,
+`pack`, `quantize`, `sensitivity` and `count` need no open program: uploaded ONNX files are compressed by them too. An
+answer is {ok: true, ...} or {ok: false, code, message}: `program.not_loadable`, `program.not_open`,
+`program.does_not_fit`, `program.over_limit`, `model.weights_mismatch`, `export.failed`, `quantize.failed`,
+`quantize.nothing`,
 `recipe.unsupported_operator`, `recipe.unsupported_task`, `recipe.unknown_layer`, `recipe.bad_step`,
 `prune.out_of_reach`, `distill.no_gain`, `distill.other_signature`, `binarize.nothing`, `training.diverged`,
 `training.missing_labels`, `calibration.malformed`, `calibration.missing`, `calibration.bad_shape`,
@@ -51,6 +56,7 @@ from torch import Tensor, fx, nn
 from controller.compression.aware import aware
 from controller.compression.binarize import binarize
 from controller.compression.calibrate import session_of
+from controller.compression.counting import count
 from controller.compression.distill import distill
 from controller.compression.export.conversion import ConversionError
 from controller.compression.export.onnx import export_onnx
@@ -95,6 +101,7 @@ class Opener:
         operations: dict[str, Callable[..., dict[str, Any]]] = {
             "open": self.open,
             "cost": self.cost,
+            "count": self.count,
             "evaluate": self.evaluate,
             "export": self.export,
             "apply": self.apply,
@@ -132,6 +139,10 @@ class Opener:
         counted = cost(layered(program), examples_of(signature))
         return {"macs": counted.macs, "parameters": counted.parameters}
 
+    def count(self, model: File, sizes: dict[str, list[int]]) -> dict[str, Any]:
+        """Count an ONNX file."""
+        return count(_bytes(model), sizes)
+
     def evaluate(self, weights: File, dataset: File, task: str = Task.CLASSIFICATION) -> dict[str, Any]:
         """Measure weights on a data set."""
         _, signature = self._opened()
@@ -153,6 +164,7 @@ class Opener:
         task: str = Task.CLASSIFICATION,
         seed: int = 0,
         student: dict[str, File] | None = None,
+        has_to_gain: bool = True,
     ) -> dict[str, Any]:
         """Do a step of a recipe; gives the new program, its weights, and figures."""
         program, signature = self._opened()
@@ -164,12 +176,15 @@ class Opener:
             )
         samples = read_samples(training, signature, noun="training", least=_MIN_TRAINING)
         examples = examples_of(signature)
-        made, figures = self._applied(wanted, net, samples, Task(task), seed, examples, student)
+        made, figures = self._applied(wanted, net, samples, Task(task), seed, examples, student, has_to_gain)
+        seen = [torch.from_numpy(np.array(array)) for array in samples.take(slice(0, _MIN_TRAINING)).inputs.values()]
+        counted = cost(made, seen)
         result = exported(made, examples, signature)
         buffer = io.BytesIO()
         torch.export.save(result, buffer)
         kept = encode_tensors(weights_of(result.module(check_guards=False)))
-        return {"program": buffer.getvalue(), "weights": kept, "figures": figures}
+        costs = {"macs": counted.macs, "parameters": counted.parameters}
+        return {"program": buffer.getvalue(), "weights": kept, "figures": figures, **costs}
 
     def quantize(
         self,
@@ -177,6 +192,8 @@ class Opener:
         step: dict[str, Any],
         calibration: File | None = None,
         signature: dict[str, Any] | None = None,
+        dataset: File | None = None,
+        task: str = Task.CLASSIFICATION,
     ) -> dict[str, Any]:
         """Give the quantized file of an ONNX file."""
         data = _bytes(model)
@@ -185,7 +202,10 @@ class Opener:
         if wanted.mode == "static" and calibration is not None:
             samples = _calibration(data, calibration, signature)
             if isinstance(wanted.float_layers, int) and wanted.float_layers:
-                found = sensitivities(data, samples, method=wanted.calibration, said=part(said, 0.0, 0.7))
+                judged = _judged(data, dataset, signature)
+                found = sensitivities(
+                    data, samples, judged, task=Task(task), method=wanted.calibration, said=part(said, 0.0, 0.7)
+                )
                 names = [one.layer for one in found.layers[: wanted.float_layers]]
                 wanted = wanted.model_copy(update={"float_layers": names})
                 figures, said = {"sensitivity": found.as_dict()["layers"]}, part(said, 0.7, 1.0)
@@ -212,7 +232,7 @@ class Opener:
         """Tell how much each layer of an ONNX file suffers from int8."""
         data = _bytes(model)
         samples = _calibration(data, calibration, signature)
-        judged = None if dataset is None else _calibration(data, dataset, signature, noun="dataset", least=1)
+        judged = _judged(data, dataset, signature)
         found = sensitivities(
             data, samples, judged, task=Task(task), method=method, most=min(most, MAX_LAYERS), said=self.said
         )
@@ -227,6 +247,7 @@ class Opener:
         seed: int,
         examples: list[Tensor],
         student: dict[str, File] | None,
+        has_to_gain: bool,
     ) -> tuple[fx.GraphModule, dict[str, Any]]:
         _, signature = self._opened()
         if isinstance(step, Distill):
@@ -236,7 +257,17 @@ class Opener:
                 raise Refused("recipe.bad_step", "The student's program and weights are missing.")
             else:
                 start = layered(_loaded(student["program"]), read_weights(_bytes(student["weights"])))
-            return distill(net, start, step, samples, task=task, example_inputs=examples, seed=seed, said=self.said)
+            return distill(
+                net,
+                start,
+                step,
+                samples,
+                task=task,
+                example_inputs=examples,
+                seed=seed,
+                has_to_gain=has_to_gain,
+                said=self.said,
+            )
         lesson = lesson_of(task, samples, net)
         if isinstance(step, Prune):
             pruned = prune(
@@ -335,6 +366,10 @@ def _calibration(
     samples = read_samples(file, given, noun=noun, least=least)
     names = {theirs.name: ours.name for ours, theirs in zip(own.inputs, given.inputs, strict=True)}
     return Samples({names[name]: array for name, array in samples.inputs.items()}, samples.targets, samples.outputs)
+
+
+def _judged(model: bytes, dataset: File | None, signature: dict[str, Any] | None) -> Samples | None:
+    return None if dataset is None else _calibration(model, dataset, signature, noun="dataset", least=1)
 
 
 def _loss(task: Task, samples: Samples, outputs: list[NDArray[Any]], reached: float) -> float:

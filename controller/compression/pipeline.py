@@ -56,6 +56,19 @@ def compress(task: Task, report: Report) -> dict[str, Any]:
     return {}
 
 
+def sensitivity(task: Task, report: Report) -> dict[str, Any]:
+    """Measure how much each layer of a version suffers from int8.
+
+    Args:
+        task: As of `compress`, without what is about recipes.
+
+    Raises:
+        JobFailed, JobRefused, Forbidden: As `compress`; `quantize.nothing` where there is no layer.
+    """
+    report.progress(0.05, "Opening the version.")
+    return Maker(task, report).sensitivity()
+
+
 class _Unit:
     """The recipes that one worker makes."""
 
@@ -113,6 +126,7 @@ class _Unit:
             "samples": prover.samples,
             "size_bytes": len(original.data),
             "answers": self._blobs.put_bytes(encode_tensors(expected))[0],
+            "cost": self._maker.cost(original, prover.sizes) if original.format == "onnx" else {},
         }
         self._report.keep("reference", reference)
         self._report.log("info", f"The version itself scores {reference['score']:.4f} of {prover.samples} samples.")
@@ -135,7 +149,12 @@ class _Unit:
         try:
             file = self._maker.make(wanted.steps, runtime)
             proven = prover.prove(file, runtime, expected)
-            figures = {**file.figures, **proven["figures"], "reference_accuracy": reference["score"]}
+            figures = {
+                **reference["cost"],
+                **file.figures,
+                **proven["figures"],
+                "reference_accuracy": reference["score"],
+            }
             trial["figures"] = figures
             refusal = self._refusal(runtime, figures, reference)
             if refusal is not None:

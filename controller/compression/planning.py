@@ -5,14 +5,21 @@ A unit is what shares work: all that needs no training, by the interpreter that 
 network. The first unit finds the version's own answers, with which all others are compared.
 """
 
-import hashlib
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from controller.compression.budget import Budget, closest
-from controller.compression.recipe import Pipeline, Step, check_runtime, precision, program_steps, trial_key
+from controller.compression.recipe import (
+    Pipeline,
+    Step,
+    check_runtime,
+    digest,
+    is_by_nncf,
+    precision,
+    program_steps,
+    trial_key,
+)
 from controller.errors import Invalid
 from controller.jobs.states import JobState, TrialState
 from controller.jobs.units import End, Unit
@@ -43,6 +50,9 @@ class Standing:
     Attributes:
         wanted: The pipelines that were asked for.
         tried: What has ended, by `trial_key`.
+        networks: Digests of what steps have made of the network already.
+        running: Keys of the units at work.
+        measured_here: Runtimes whose latency counts as it is measured here, though the budget means certain devices.
         broken: What keeps the whole version from being made, if there is such.
         budget: None before the version's score is known, or where there is none.
     """
@@ -53,6 +63,9 @@ class Standing:
     has_reference: bool
     has_training: bool
     budget: Budget | None = None
+    networks: frozenset[str] = frozenset()
+    running: frozenset[str] = frozenset()
+    measured_here: Sequence[str] = ()
     broken: End | None = None
 
 
@@ -61,7 +74,25 @@ def next_units(standing: Standing) -> list[Unit]:
     if standing.broken is not None:
         return []
     units = units_of(open_pipelines(standing), standing.tried, weight_of(_all_pipelines(standing)))
-    return units if standing.has_reference else units[:1]
+    return apart(units, standing.networks, standing.running) if standing.has_reference else units[:1]
+
+
+def apart(units: Sequence[Unit], networks: Collection[str], running: Collection[str]) -> list[Unit]:
+    """Leave out the units that would train what another one trains now: they wait until it is there.
+
+    Args:
+        networks: Digests of the steps whose networks are there.
+        running: Keys of the units that run; the others wait for these first.
+    """
+    taken: set[str] = set()
+    kept = []
+    for unit in sorted(units, key=lambda one: one.key not in running):
+        trained = [program_steps(one["steps"]) for one in unit.spec["pipelines"]]
+        own = {digest(steps[:count]) for steps in trained for count in range(1, len(steps) + 1)} - {*networks}
+        if unit.key in running or not own & taken:
+            taken |= own
+            kept.append(unit.key)
+    return [unit for unit in units if unit.key in kept]
 
 
 def done_share(standing: Standing) -> float:
@@ -139,7 +170,11 @@ def ending(standing: Standing) -> End:
 
 
 def summary(standing: Standing) -> dict[str, Any]:
-    """Give a job's result: `variants` that were made, `refused` with why, and the `closest` where all were refused."""
+    """Give a job's result.
+
+    That is `variants` that were made, `refused` with why, the `closest` where all were refused, and
+    `latency_measured_here`: the runtimes for which no device of the budget's selector has a profile.
+    """
     trials = list(standing.tried.values())
     made = [tried for tried in trials if tried.state is TrialState.SUCCEEDED]
     refused = [tried for tried in trials if tried.state in (TrialState.REFUSED, TrialState.FAILED)]
@@ -151,6 +186,8 @@ def summary(standing: Standing) -> dict[str, Any]:
         ],
     }
     measured = [one for one in refused if "accuracy" in one.figures]
+    if standing.measured_here:
+        result["latency_measured_here"] = list(standing.measured_here)
     if standing.budget is not None and measured and not made:
         best = closest(standing.budget, [(one.runtime, one.figures) for one in measured])
         if best is not None:
@@ -197,8 +234,9 @@ def group_of(one: Pipeline, runtime: str) -> str:
     """Name what a pipeline on a runtime shares work with: the trained network, or the interpreter."""
     trained = program_steps(one.steps)
     if trained:
-        text = json.dumps([dict(step) for step in trained], sort_keys=True)
-        return f"trained {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        return f"trained {digest(trained)}"
+    if is_by_nncf(one.steps):
+        return "nncf"
     return "here" if runtime in _HERE else runtime
 
 

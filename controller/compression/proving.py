@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.blobs import BlobStore
-from controller.compression import bench
+from controller.compression import alone, bench
 from controller.compression.making import File
 from controller.jobs.sandbox import Sandbox
 from controller.jobs.work import JobFailed, Task
@@ -56,6 +56,11 @@ class Prover:
         self._golden_x = self._samples(_decode(self._blobs.read(task.spec["golden"])), GOLDEN_SAMPLES)
         self._golden: dict[int, bytes] = {}
 
+    @property
+    def sizes(self) -> dict[str, tuple[int, ...]]:
+        """The size of a sample, by input name."""
+        return {name: array.shape[1:] for name, array in self._golden_x.items()}
+
     def answers(self, file: File) -> Arrays:
         """Give what a file should answer on the evaluation set."""
         runtime = REFERENCES[file.format]
@@ -90,15 +95,16 @@ class Prover:
         golden = self._golden_set(file)
         with bench.runner(self._task, runtime) as runner:
             self._load(runner, file, runtime)
-            profile = bench.ask(
-                runner,
-                "variant",
-                "profile",
-                bench.Profile,
-                golden=runner.put("golden", [golden]),
-                task=self._task.spec["task"],
-                runs=_RUNS,
-            )
+            with alone.measuring():
+                profile = bench.ask(
+                    runner,
+                    "variant",
+                    "profile",
+                    bench.Profile,
+                    golden=runner.put("golden", [golden]),
+                    task=self._task.spec["task"],
+                    runs=_RUNS,
+                )
             if not profile.golden.passed:
                 message = f"{runtime} gives {profile.golden.agreement:.0%} of the golden set as the file should."
                 raise JobFailed("golden.failed", message)

@@ -5,6 +5,8 @@ binarize, and a quantization that is trained for); then its file is made, at a p
 the format that the version came in, is decided here.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,20 +18,29 @@ FP32: Final = "fp32"
 FP16: Final = "fp16"
 INT8: Final = "int8"
 INT8_DYNAMIC: Final = "int8-dynamic"
+INT8_NNCF: Final = "int8-nncf"
 AS_IS: Final = "as-is"
 PROGRAM: Final = "program"
 ONNX: Final = "onnx"
+NETWORK: Final = "network "  # before a digest: what a job's row keeps of a network that was trained
 MIN_CALIBRATION: Final = 8  # fewer samples say nothing about the range of activations
 
 Step = Mapping[str, Any]
 
-_QUANTIZE: Final[Step] = {"op": "quantize", "calibration": "minmax", "aware": None, "float_layers": 0}
+_QUANTIZE: Final[Step] = {
+    "op": "quantize",
+    "calibration": "minmax",
+    "quantizer": "own",
+    "aware": None,
+    "float_layers": 0,
+}
 PRESETS: Final[Mapping[str, tuple[Step, ...]]] = {
     FP32: (),
     AS_IS: (),
     FP16: ({**_QUANTIZE, "mode": "fp16"},),
     INT8: ({**_QUANTIZE, "mode": "static"},),
     INT8_DYNAMIC: ({**_QUANTIZE, "mode": "dynamic"},),
+    INT8_NNCF: ({**_QUANTIZE, "mode": "static", "quantizer": "nncf"},),
 }
 _PRECISIONS: Final = {"static": INT8, "dynamic": INT8_DYNAMIC, "fp16": FP16}
 _ORDER: Final = {"distill": 0, "prune": 1, "binarize": 2, "quantize": 2}
@@ -89,8 +100,27 @@ def is_trained(step: Step) -> bool:
 
 
 def program_steps(steps: Sequence[Step]) -> tuple[Step, ...]:
-    """Give the part of a pipeline that changes the network."""
-    return tuple(step for step in steps if is_trained(step))
+    """Give the part of a pipeline that changes the network; of a quantization what it is trained by.
+
+    >>> program_steps([{"op": "quantize", "mode": "static", "aware": {"epochs": 4}, "float_layers": 2}])
+    ({'op': 'quantize', 'aware': {'epochs': 4}},)
+    """
+    trained = (step for step in steps if is_trained(step))
+    return tuple({"op": "quantize", "aware": step["aware"]} if step["op"] == "quantize" else step for step in trained)
+
+
+def digest(steps: Sequence[Step]) -> str:
+    """Name what steps make of a network."""
+    return hashlib.sha256(json.dumps([dict(step) for step in steps], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_by_nncf(steps: Sequence[Step]) -> bool:
+    """Tell whether NNCF quantizes, and OpenVINO's own form is made.
+
+    >>> is_by_nncf(PRESETS["int8"]), is_by_nncf(PRESETS["int8-nncf"])
+    (False, True)
+    """
+    return any(step["op"] == "quantize" and step.get("quantizer") == "nncf" for step in steps)
 
 
 def precision(steps: Sequence[Step]) -> str:
@@ -145,6 +175,9 @@ def check_runtime(name: str, steps: Sequence[Step], runtime: str, format: str) -
     if format == ONNX and (program_steps(steps) or runtime not in _ONNX_RUNTIMES):
         message = f"A version in the format onnx has no network to train: {name} for {runtime} needs a program."
         raise Invalid("recipe.not_for_format", message)
+    if is_by_nncf(steps):
+        _check_nncf(name, steps, runtime)
+        return
     if runtime in _ONNX_RUNTIMES:
         return
     if any(step["op"] == "binarize" for step in steps):
@@ -157,6 +190,15 @@ def check_runtime(name: str, steps: Sequence[Step], runtime: str, format: str) -
         check(runtime, precision(steps), PROGRAM)
     except ConversionError as error:
         raise Invalid("recipe.not_for_runtime", f"{name}: {error}") from error
+
+
+def _check_nncf(name: str, steps: Sequence[Step], runtime: str) -> None:
+    if runtime != "openvino":
+        raise Invalid("recipe.not_for_runtime", f"{name}: what NNCF makes is for openvino, not for {runtime}.")
+    step = next(step for step in steps if step["op"] == "quantize")
+    if step["calibration"] == "entropy" or (isinstance(step["float_layers"], int) and step["float_layers"]):
+        message = f"{name}: NNCF chooses ranges by minmax or percentile, and layers that stay in float are named to it."
+        raise Invalid("recipe.not_for_runtime", message)
 
 
 def _steps(name: str, said: Sequence[Step] | None, named: Mapping[str, tuple[Step, ...]]) -> tuple[Step, ...]:
@@ -177,11 +219,16 @@ def _check_order(name: str, steps: Sequence[Step]) -> None:
         message = f"{name}: at most one of each step, in the order distill, prune, binarize or quantize."
         raise Invalid("recipe.bad_order", message)
     for step in steps:
-        if step["op"] == "quantize" and step["mode"] != "static" and (step["aware"] or step["float_layers"]):
+        if step["op"] == "quantize" and step["mode"] != "static" and _has_static_part(step):
             message = (
-                f"{name}: training for it and layers in float belong to static quantization, not to {step['mode']}."
+                f"{name}: training for it, layers in float and NNCF belong to static quantization, not to "
+                f"{step['mode']}."
             )
             raise Invalid("recipe.bad_step", message)
+
+
+def _has_static_part(step: Step) -> bool:
+    return bool(step["aware"] or step["float_layers"] or step.get("quantizer") == "nncf")
 
 
 def _check_given(name: str, steps: Sequence[Step], given: Given) -> None:

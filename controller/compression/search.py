@@ -13,18 +13,19 @@ the same for the same figures.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Final
 
 from controller.compression.budget import Budget
 from controller.compression.pareto import Point, hypervolume
-from controller.compression.planning import Tried, group_of, units_of, weight_of
+from controller.compression.planning import Tried, apart, group_of, units_of, weight_of
 from controller.compression.recipe import (
     FP16,
     FP32,
     INT8,
     INT8_DYNAMIC,
+    INT8_NNCF,
     ONNX,
     PRESETS,
     PROGRAM,
@@ -58,6 +59,7 @@ class Searching:
     Attributes:
         tried: What has ended, by `trial_key`.
         probes: What probes found, by unit: figures by `trial_key`, `accuracy` among them unless it could not be made.
+        networks: Digests of what steps have made of the network already.
         running: Keys of the units at work: nothing is given up before it is known what they add.
         budget: None before the version's score is known.
         score: The version's own.
@@ -67,6 +69,7 @@ class Searching:
     tried: Mapping[str, Tried]
     probes: Mapping[str, Mapping[str, Mapping[str, Any]]]
     max_trials: int
+    networks: frozenset[str] = frozenset()
     running: frozenset[str] = frozenset()
     budget: Budget | None = None
     score: float = 0.0
@@ -94,7 +97,9 @@ def space(runtimes: Sequence[str], format: str, *, has_training: bool) -> list[P
     if format not in (PROGRAM, ONNX):
         return _fitting([("as-is", ())], runtimes, format)
     static = PRESETS[INT8][0]
-    light: list[tuple[str, tuple[Step, ...]]] = [(name, PRESETS[name]) for name in (INT8, FP32, FP16, INT8_DYNAMIC)]
+    light: list[tuple[str, tuple[Step, ...]]] = [
+        (name, PRESETS[name]) for name in (INT8, FP32, FP16, INT8_DYNAMIC, INT8_NNCF)
+    ]
     light += [(f"int8-{how}", ({**static, "calibration": how},)) for how in ("percentile", "entropy")]
     trained = _trained(static) if has_training and format == PROGRAM else []
     return _fitting([*light, *trained], runtimes, format)
@@ -110,8 +115,9 @@ def choose(searching: Searching) -> Choice:
     networks = _networks(searching)
     unprobed = [_probe_unit(group, of) for group, of in networks.items() if f"probe {group}" not in searching.probes]
     if units or unprobed:
-        return Choice(units=[*units, *unprobed])
-    return _promote(searching, networks, whole)
+        return Choice(units=apart([*units, *unprobed], searching.networks, searching.running))
+    choice = _promote(searching, networks, whole)
+    return replace(choice, units=apart(choice.units, searching.networks, searching.running))
 
 
 def probe_steps(steps: Sequence[Step]) -> list[dict[str, Any]]:

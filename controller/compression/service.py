@@ -14,15 +14,16 @@ from controller.artifacts.datasets import misfit
 from controller.artifacts.lineage import DatasetRole
 from controller.artifacts.tables import DatasetRow, ModelRow, VersionRow
 from controller.compression import inspection, recipe, search, standing
-from controller.compression.recipe import PROGRAM, Given, Pipeline, Step
+from controller.compression.recipe import MIN_CALIBRATION, ONNX, PROGRAM, Given, Pipeline, Step
 from controller.compression.slowness import latency_factors
 from controller.errors import Conflict, Invalid
 from controller.jobs import service as jobs
 from controller.jobs.tables import JobRow
 from controller.jobs.work import Kind
-from shoal.schemas.jobs import CompressionRequest
+from shoal.schemas.jobs import CompressionRequest, SensitivityRequest
 
 COMPRESS: Final = "compress"
+SENSITIVITY: Final = "sensitivity"
 front_of: Final = standing.front_of
 
 
@@ -73,7 +74,49 @@ def create(session: Session, request: CompressionRequest, actor: str) -> JobRow:
         "datasets": {role.value: dataset.id for role, dataset in datasets.items()},
         "students": _students(session, version, pipelines),
     }
-    return jobs.create(session, kind=COMPRESS, subject=subject, spec=spec, actor=actor)
+    row = jobs.create(session, kind=COMPRESS, subject=subject, spec=spec, actor=actor)
+    unknown = standing.measured_here(row)
+    if unknown:
+        message = (
+            f"No device of {row.spec['budget']['selector']} has a profile on {', '.join(unknown)}: the latency counts "
+            "there as it is measured here."
+        )
+        jobs.add_lines(session, row, [("warning", message)])
+    return row
+
+
+def measure_sensitivity(session: Session, request: SensitivityRequest, actor: str) -> JobRow:
+    """Want to know how much each layer of a version suffers from int8.
+
+    Raises:
+        NotFound: `version.not_found`, `dataset.not_found`.
+        Invalid: `recipe.not_for_format`, `recipe.wrong_role`, `recipe.wrong_shape`, `recipe.no_targets`,
+            `recipe.needs_calibration`.
+        Conflict: `version.not_ready`.
+    """
+    version = artifacts.ready_version(session, request.model, request.version)
+    if version.format not in (PROGRAM, ONNX):
+        message = f"The layers of a version in the format {version.format} are not known: it goes as it is."
+        raise Invalid("recipe.not_for_format", message)
+    model = artifacts.get_model(session, version.model)
+    datasets = {
+        role: _dataset(session, model, role, name, is_compared=True)
+        for role, name in (
+            (DatasetRole.CALIBRATION, request.calibration_dataset),
+            (DatasetRole.EVALUATION, request.evaluation_dataset),
+        )
+    }
+    samples = datasets[DatasetRole.CALIBRATION].samples
+    if samples < MIN_CALIBRATION:
+        message = f"Layers are calibrated by at least {MIN_CALIBRATION} samples; there are {samples}."
+        raise Invalid("recipe.needs_calibration", message)
+    spec = {
+        "version_id": version.id,
+        "format": version.format,
+        "datasets": {role.value: dataset.id for role, dataset in datasets.items()},
+    }
+    subject = f"{version.model}/{version.number}"
+    return jobs.create(session, kind=SENSITIVITY, subject=subject, spec=spec, actor=actor)
 
 
 def planned(row: JobRow) -> list[tuple[str, str]]:
@@ -143,6 +186,11 @@ def _dataset(session: Session, model: ModelRow, role: DatasetRole, name: str, *,
 
 
 def _prepare_compression(session: Session, row: JobRow) -> Mapping[str, Any]:
+    told = {name: row.spec[name] for name in ("budget", "factors", "students")}
+    return {**_prepare_sensitivity(session, row), **told}
+
+
+def _prepare_sensitivity(session: Session, row: JobRow) -> Mapping[str, Any]:
     version = artifacts.version_by_id(session, row.spec["version_id"])
     model = artifacts.get_model(session, version.model)
     parts = {"program": version.eval_program, "weights": version.weights, "file": version.file}
@@ -150,9 +198,6 @@ def _prepare_compression(session: Session, row: JobRow) -> Mapping[str, Any]:
         "format": version.format,
         "task": model.task,
         "signature": model.signature,
-        "budget": row.spec["budget"],
-        "factors": row.spec["factors"],
-        "students": row.spec["students"],
         **{name: sha256 for name, sha256 in parts.items() if sha256 is not None},
         **{role: artifacts.get_dataset(session, id_).sha256 for role, id_ in row.spec["datasets"].items()},
     }
@@ -180,6 +225,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         prepare=_prepare_compression,
         keep=standing.keep,
         steps=standing.STEPS,
+    ),
+    SENSITIVITY: Kind(
+        function="controller.compression.pipeline:sensitivity",
+        prepare=_prepare_sensitivity,
+        keep=lambda _session, _row, _trial: None,  # nothing is found in parts: the job's result says all
     ),
     "evaluate": Kind(
         function="controller.compression.evaluate:evaluate", prepare=_prepare_evaluation, keep=_keep_evaluation

@@ -12,7 +12,7 @@ from controller.artifacts import service as artifacts
 from controller.compression import pareto, planning, search
 from controller.compression.budget import Budget
 from controller.compression.planning import Standing, Tried
-from controller.compression.recipe import Pipeline, trial_key
+from controller.compression.recipe import NETWORK, Pipeline, trial_key
 from controller.compression.search import Searching
 from controller.errors import Invalid
 from controller.jobs import service as jobs
@@ -27,16 +27,16 @@ _OVER: Final = "trial.stopped"
 
 def plan(session: Session, row: JobRow, running: Collection[str]) -> Plan:
     """Say what of a compression can be done now, and how it ends when nothing is left."""
-    standing = _standing(session, row)
+    standing = _standing(session, row, running)
     if row.spec["search"] is None:
         units = planning.next_units(standing)
         end = None if units or running else planning.ending(standing)
         return Plan(units=units, done=planning.done_share(standing), end=end)
-    choice = search.choose(_searching(row, standing, running))
+    choice = search.choose(_searching(row, standing))
     if standing.broken is not None or not choice.units:
         for pipeline, why in choice.stopped:
             _stop(session, row, pipeline, why)
-        standing = _standing(session, row)
+        standing = _standing(session, row, running)
         return Plan(units=[], done=planning.done_share(standing), end=None if running else _search_end(standing))
     return Plan(units=choice.units, done=planning.done_share(standing), end=None)
 
@@ -94,6 +94,15 @@ def pipelines_of(spec: Sequence[Mapping[str, Any]]) -> list[Pipeline]:
     return [Pipeline(one["name"], tuple(one["steps"]), tuple(one["runtimes"])) for one in spec]
 
 
+def measured_here(row: JobRow) -> list[str]:
+    """Give the runtimes whose latency counts as it is measured here, though the budget means certain devices."""
+    asked = row.spec["budget"]
+    if asked is None or asked["selector"] is None:
+        return []
+    runtimes = {runtime for one in row.spec["pipelines"] for runtime in one["runtimes"]}
+    return sorted(runtimes - row.spec["factors"].keys())
+
+
 def front_of(trials: Sequence[TrialRow]) -> set[str]:
     """Give the ids of the trials that no other of their job beats in all of size, latency and accuracy."""
     made = [trial for trial in trials if trial.state == TrialState.SUCCEEDED]
@@ -104,7 +113,7 @@ def front_of(trials: Sequence[TrialRow]) -> set[str]:
     return {made[index].id for index in pareto.front(points)}
 
 
-def _standing(session: Session, row: JobRow) -> Standing:
+def _standing(session: Session, row: JobRow, running: Collection[str]) -> Standing:
     trials = [_tried(trial) for trial in jobs.list_trials(session, row.id)]
     tried = {trial_key(one.recipe, one.runtime): one for one in trials}
     # A search compares all with each other; recipes that were asked for and are there already are left alone.
@@ -126,18 +135,22 @@ def _standing(session: Session, row: JobRow) -> Standing:
         has_reference=reference is not None,
         has_training="training" in row.spec["datasets"],
         budget=budget,
+        networks=frozenset(name.removeprefix(NETWORK) for name in row.kept if name.startswith(NETWORK)),
+        running=frozenset(running),
+        measured_here=measured_here(row),
         broken=None
         if broken is None
         else End(state=JobState(broken["state"]), code=broken["code"], message=broken["message"]),
     )
 
 
-def _searching(row: JobRow, standing: Standing, running: Collection[str]) -> Searching:
+def _searching(row: JobRow, standing: Standing) -> Searching:
     return Searching(
         space=standing.wanted,
         tried=standing.tried,
         probes={name: found for name, found in row.kept.items() if name.startswith("probe ")},
-        running=frozenset(running),
+        networks=standing.networks,
+        running=standing.running,
         max_trials=row.spec["search"]["max_trials"],
         budget=standing.budget,
         score=row.kept.get("reference", {}).get("score", 0.0),

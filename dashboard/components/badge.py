@@ -32,12 +32,19 @@ _STATES: Final[dict[Tone, frozenset[str]]] = {
             "resolved",
             "delivered",
             "enabled",
+            "present",
+            "serves",
+            "chosen",
         }
     ),
-    Tone.BUSY: frozenset({"running", "in_progress", "sent", "open", "learning", "downloading", "trial", "checking"}),
+    Tone.BUSY: frozenset(
+        {"running", "in_progress", "sent", "open", "learning", "downloading", "trial", "checking", "building"}
+    ),
     Tone.WAIT: frozenset({"queued", "waiting", "pending", "standby"}),
-    Tone.WARN: frozenset({"paused", "suspended", "lost", "flapping", "warning"}),
-    Tone.BAD: frozenset({"failed", "rejected", "timed_out", "late", "refused", "firing", "critical"}),
+    Tone.WARN: frozenset({"paused", "suspended", "lost", "flapping", "warning", "missing", "may serve"}),
+    Tone.BAD: frozenset(
+        {"failed", "rejected", "timed_out", "late", "refused", "firing", "critical", "does not serve", "error"}
+    ),
     Tone.OFF: frozenset(
         {
             "offline",
@@ -50,6 +57,9 @@ _STATES: Final[dict[Tone, frozenset[str]]] = {
             "clean",
             "replaced",
             "disabled",
+            "stopped",
+            "worse",
+            "out",
         }
     ),
 }

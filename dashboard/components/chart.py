@@ -1,10 +1,10 @@
 """Charts by ECharts: lines, bars, points. Colours are readable on light and on dark ground."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from nicegui import ui
+from nicegui import events, ui
 
 COLOURS: Final = ("#3b82f6", "#14b8a6", "#f59e0b", "#ec4899", "#8b5cf6", "#84cc16", "#ef4444", "#64748b")
 _PAIRS: Final = ("#9cc2fb", "#2f6fe0", "#8ddcd2", "#0f9686")
@@ -17,8 +17,16 @@ GRID: Final = {"left": 12, "right": 18, "top": 40, "bottom": 8, "containLabel": 
 class Chart:
     """A chart; shown again with equal options it is left alone. `label`: what it shows, for who cannot see it."""
 
-    def __init__(self, *, test_id: str = "", height_px: int = 260, label: str = "") -> None:
-        self._chart = ui.echart({}, renderer="svg").classes("chart").style(f"height: {height_px}px")
+    def __init__(
+        self,
+        *,
+        test_id: str = "",
+        height_px: int = 260,
+        label: str = "",
+        on_click: Callable[[events.EChartPointClickEventArguments], object] | None = None,
+    ) -> None:
+        self._chart = ui.echart({}, renderer="svg", on_point_click=on_click)
+        self._chart.classes("chart").style(f"height: {height_px}px")
         if label:
             self._chart.props["role"], self._chart.props["aria-label"] = "img", label
         if test_id:
@@ -31,6 +39,10 @@ class Chart:
         self._chart.options.clear()
         self._chart.options.update(options)
         self._chart.update()
+
+    def resize(self, width_px: int, height_px: int) -> None:
+        """Give it a height, and a width that it has at least."""
+        self._chart.style(f"height: {height_px}px; min-width: {width_px}px")
 
     def set_visibility(self, visible: bool) -> None:
         """Show or hide it."""

@@ -16,7 +16,7 @@ class Form:
     def __init__(self, title: str, submit: str, on_submit: Callable[[], Awaitable[None]], *, test_id: str) -> None:
         self._on_submit = on_submit
         with ui.dialog() as self._dialog, ui.card().classes("form").props(f'data-testid="{test_id}"'):
-            ui.label(title).classes("form-title")
+            self._title = ui.label(title).classes("form-title")
             self._fields = ui.column().style("align-items: stretch; gap: 10px")
             self._refusal = ui.label("").classes("refusal").props('role="alert" data-testid="refusal"')
             with ui.element("div").classes("buttons"):
@@ -31,6 +31,11 @@ class Form:
     def fields(self) -> ui.column:
         """Give where the fields are drawn."""
         return self._fields
+
+    def entitle(self, title: str, submit: str) -> None:
+        """Say what it is for now, where it serves for two things."""
+        self._title.set_text(title)
+        self._submit.set_text(submit)
 
     def open(self) -> None:
         """Show it."""

@@ -13,6 +13,7 @@ NAVIGATION: Final = (
     ("Groups", "/groups", "group_work"),
     ("Alerts", "/alerts", "notifications"),
     ("Models", "/models", "hub"),
+    ("Data sets", "/datasets", "dataset"),
     ("Rollouts", "/rollouts", "rocket_launch"),
     ("Federated runs", "/federated-runs", "diversity_2"),
     ("Learning alone", "/incremental", "model_training"),

@@ -9,6 +9,7 @@ _STYLE: Final = """
   --good: #157347; --good-soft: #dcf3e6; --busy: #1d5fbf; --busy-soft: #dfeafb; --wait: #5c6675; --wait-soft: #e9ecf0;
   --warn: #8a5a00; --warn-soft: #fbecc9; --bad: #b3261e; --bad-soft: #fbe0dd; --off: #6b7482; --off-soft: #eceef1;
   --nicegui-default-gap: 0.75rem;
+  color-scheme: light dark;
 }
 @media (prefers-color-scheme: dark) {
   :root {
@@ -90,6 +91,7 @@ a.figure:hover { border-color: var(--accent); text-decoration: none; }
 .figure .note { color: var(--faint); font-size: 12px; overflow-wrap: anywhere; }
 .facts { display: grid; grid-template-columns: minmax(110px, max-content) minmax(0, 1fr); gap: 5px 16px;
   padding: 4px 14px 14px; }
+.facts:empty { display: none; }
 .facts .name { color: var(--soft); }
 .facts .value { overflow-wrap: anywhere; }
 .empty { display: flex; flex-direction: column; align-items: center; gap: 6px; padding: 26px 20px 30px;
@@ -270,6 +272,41 @@ a.chip { color: var(--accent); }
 .fact-title { color: var(--soft); font-size: 11.5px; font-weight: 600; letter-spacing: 0.04em; padding: 2px 14px 3px;
   text-transform: uppercase; }
 .box-head .actions .q-field { min-width: 130px; }
+
+/* pages of a model */
+.sub-pages { display: flex; flex-wrap: wrap; gap: 2px 4px; border-bottom: 1px solid var(--line); }
+.sub-pages a { padding: 6px 12px; color: var(--soft); border-bottom: 2px solid transparent; margin-bottom: -1px; }
+.sub-pages a:hover { color: var(--ink); text-decoration: none; }
+.sub-pages a.here { color: var(--accent); border-color: var(--accent); font-weight: 600; }
+.scrolled { overflow-x: auto; padding: 0 6px 8px; }
+.board { border-top: 1px solid var(--line); }
+.board .q-item { min-height: 40px; padding: 6px 14px; } .board .q-item__label--caption { color: var(--soft); }
+.as-table .q-expansion-item__container > .q-item { min-height: 36px; color: var(--soft); padding: 4px 14px; }
+.as-table .nicegui-expansion-content { align-items: stretch; padding: 4px 0 8px; gap: 10px; }
+.ask-row { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 148px), 1fr)); gap: 10px;
+  align-items: center; padding: 10px 14px 14px; }
+.ask-row .side-by-side { display: grid; grid-template-columns: 1fr 1fr; gap: 10px; grid-column: span 2; }
+.ask-row .notice { padding: 0; grid-column: 1 / -1; }
+.job-log { height: auto; min-height: 60px; max-height: 320px;
+  padding: 4px 14px 14px; font-size: 12.5px; white-space: pre-wrap; overflow-wrap: anywhere;
+  font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+.job-log .line { white-space: pre-wrap; overflow-wrap: anywhere; }
+.job-log .warning { color: var(--warn); } .job-log .error { color: var(--bad); }
+
+/* files, choices */
+.files { display: flex; flex-direction: column; gap: 10px; }
+.file-field { display: flex; flex-direction: column; gap: 4px; min-width: 0; }
+.file-field .caption, .field-title { color: var(--soft); font-size: 12.5px; }
+.file-field input { font: inherit; color: var(--ink); max-width: 100%; border: 1px solid var(--edge);
+  border-radius: 6px; padding: 6px 8px; box-sizing: border-box; background: var(--box); }
+.file-field progress { width: 100%; height: 8px; accent-color: var(--accent); }
+.file-field .said { color: var(--soft); font-size: 12.5px; overflow-wrap: anywhere; }
+.file-field .said.refusal { color: var(--bad); } .file-field .said:empty { display: none; }
+.boxes { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 150px), 1fr)); gap: 4px 12px;
+  padding-top: 4px; }
+.pairs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 210px), 1fr)); gap: 10px;
+  padding-top: 6px; }
+.boxes.tall { grid-template-columns: 1fr; }
 
 /* waves */
 .waves { display: flex; flex-direction: column; gap: 10px; padding: 4px 14px 14px; }

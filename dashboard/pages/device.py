@@ -74,6 +74,7 @@ class _View:
         self._command_names: dict[str, str] = {}
         acts = Acts(page, self._refresh)
         with heading(device_id, under=[("Devices", "/devices")]):
+            ui.link("Which variant would it get?", f"/explain?device={device_id}").props('data-testid="explain"')
             self._badges = Region("actions")
         self._draw_label_form()
         with grid():

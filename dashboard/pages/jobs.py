@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from dashboard import format
+from dashboard import format, wording
 from dashboard.components import table
 from dashboard.components.layout import heading, section
 from dashboard.components.pager import Pager
@@ -24,6 +24,7 @@ JOB_COLUMNS: Final = (
     Column(name="attempt", label="Attempt", is_number=True),
     Column(name="by", label="By"),
 )
+OPEN: Final = frozenset({"queued", "running"})
 _SIZE: Final = 50
 
 
@@ -34,13 +35,13 @@ def job_row(job: Job, now: datetime) -> dict[str, Any]:
     is_version = bool(model) and number.isdigit()
     return {
         "id": job.id,
-        "at": format.age(job.created_at, now),
+        "at": table.link(format.age(job.created_at, now), f"/jobs/{job.id}", title=job.id),
         "kind": job.kind,
         "subject": table.link(job.subject, f"/models/{model}?version={number}") if is_version else job.subject,
         "state": table.state(job.state),
         "progress": table.progress(job.progress, of=job.state),
         "message": table.noted(job.message, job.code) if job.code else job.message,
-        "took": format.duration(took),
+        "took": table.noted(format.duration(took), wording.remaining(job.remaining_s if job.state in OPEN else None)),
         "attempt": str(job.attempt),
         "by": job.created_by,
     }
@@ -56,7 +57,7 @@ class _List:
         self._page = page
         with heading("Jobs"):
             pass
-        with section("On Ray", hint="compressions and evaluations, newest first", test_id="jobs"):
+        with section("On Ray", hint="compressions, evaluations, inspections and imports, newest first", test_id="jobs"):
             nothing = "No job has run yet. Compress a version on its model's page."
             self._table = Table(JOB_COLUMNS, nothing=nothing, test_id="job-table")
             self._pager = Pager[Job](size=_SIZE, on_move=self._refresh)

@@ -55,7 +55,11 @@ class VersionInput:
         def load(client: Client) -> PageOf[Version]:
             return client.models.list_versions(name, limit=_LIMIT)
 
-        await self._page.act(load, self._offer)
+        def offer(found: PageOf[Version]) -> None:
+            if name == self._model.value:  # nobody chose another meanwhile
+                self._offer(found)
+
+        await self._page.act(load, offer)
 
     def _offer(self, found: PageOf[Version]) -> None:
         offered = {

@@ -11,7 +11,7 @@ from shoal.cli import jobs
 from shoal.cli.options import Cursor, Every, Json, Limit, Watch, parse_version
 from shoal.cli.session import connect
 from shoal.cli.versions import VersionName
-from shoal.schemas.jobs import CompressionRequest
+from shoal.schemas.jobs import CompressionRequest, SensitivityRequest
 from shoal.schemas.recipes import Budget, Recipe, Search
 
 app = typer.Typer(no_args_is_help=True, help="Make variants of a version that fit the fleet.")
@@ -108,6 +108,23 @@ def create(
     )
     with connect() as client:
         jobs.follow(client, client.jobs.compress(request), is_watched=watch, as_json=as_json)
+
+
+@app.command()
+def sensitivity(
+    version: VersionName,
+    calibration: Annotated[str, typer.Option("--calibration", metavar="DATASET", help="Data set of that role.")],
+    evaluation: Annotated[str, typer.Option("--evaluation", metavar="DATASET", help="Data set of that role.")],
+    watch: Watch = False,
+    as_json: Json = False,
+) -> None:
+    """Measure how much each layer suffers from int8; nothing is made."""
+    model, number = parse_version(version)
+    request = SensitivityRequest(
+        model=model, version=number, calibration_dataset=calibration, evaluation_dataset=evaluation
+    )
+    with connect() as client:
+        jobs.follow(client, client.jobs.measure_sensitivity(request), is_watched=watch, as_json=as_json)
 
 
 def parse_recipes(said: list[str] | tuple[str, ...]) -> list[Recipe]:

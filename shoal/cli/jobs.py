@@ -41,6 +41,15 @@ _TRIALS: Final = (
     Column[Trial](title="p95 ms", of=lambda trial: _figure(trial, "latency_p95_ms", "{:.3f}"), is_number=True),
     Column[Trial](title="Why", of=lambda trial: trial.message or trial.code, is_long=True, is_optional=True),
 )
+_LAYERS: Final = (
+    Column[dict[str, Any]](title="Layer", of=lambda layer: layer["layer"], is_long=True),
+    Column[dict[str, Any]](title="Kind", of=lambda layer: layer["kind"]),
+    Column[dict[str, Any]](
+        title="Drop", of=lambda layer: None if layer["drop"] is None else f"{layer['drop']:.4f}", is_number=True
+    ),
+    Column[dict[str, Any]](title="Noise", of=lambda layer: f"{layer['noise']:.2e}", is_number=True),
+    Column[dict[str, Any]](title="Size", of=lambda layer: figures.size(layer["weight_bytes"]), is_number=True),
+)
 _LINES: Final = (
     Column[JobLine](title="At", of=lambda line: line.at.strftime("%H:%M:%S")),
     Column[JobLine](title="Level", of=lambda line: line.level),
@@ -76,7 +85,7 @@ def show(job: JobId, as_json: Json = False) -> None:
     """Show a job."""
     with connect() as client:
         found = client.jobs.show(job)
-    show_item(found, _facts(found), as_json=as_json)
+    show_item(found, _facts(found), *_layers(found), as_json=as_json)
 
 
 @app.command()
@@ -144,7 +153,7 @@ def follow(client: Client, job: Job, *, is_watched: bool, as_json: bool) -> None
     if is_watched:
         job = watching.watch(lambda: client.jobs.show(job.id), _bars, is_quiet=as_json)
     tried = client.jobs.trials(job.id, limit=_LOG_PAGE) if is_watched else Page[Trial](items=[])
-    show_item(job, _facts(job), Part(items=tried.items, columns=_TRIALS), as_json=as_json)
+    show_item(job, _facts(job), *_layers(job), Part(items=tried.items, columns=_TRIALS), as_json=as_json)
     watching.exit_by(job.state)
 
 
@@ -172,6 +181,12 @@ def _size(trial: Trial) -> str | None:
     return figures.size(value) if isinstance(value, int | float) else None
 
 
+def _layers(job: Job) -> list[Part[dict[str, Any]]]:
+    """Give what was found about a version's layers."""
+    layers = job.result.get("layers", [])
+    return [Part(items=layers, columns=_LAYERS)] if layers else []
+
+
 def _facts(job: Job) -> dict[str, Any]:
     return {
         "Job": job.id,
@@ -183,7 +198,7 @@ def _facts(job: Job) -> dict[str, Any]:
         "Done": figures.percent(job.progress),
         "Left": _left(job),
         "Attempt": job.attempt,
-        "Result": job.result,
+        "Result": {name: value for name, value in job.result.items() if name != "layers"},
         "By": job.created_by,
         "Created": job.created_at,
         "Started": job.started_at,

@@ -2,11 +2,11 @@
 
 from shoal.client.connection import Connection
 from shoal.schemas.common import Page
-from shoal.schemas.jobs import CompressionRequest, Job, JobLine, Trial
+from shoal.schemas.jobs import CompressionRequest, Job, JobLine, SensitivityRequest, Trial
 
 
 class Jobs:
-    """`/v1/jobs`, `/v1/compressions`."""
+    """`/v1/jobs`, `/v1/compressions`, `/v1/sensitivities`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -14,6 +14,10 @@ class Jobs:
     def compress(self, request: CompressionRequest) -> Job:
         """Start a job that makes variants of a version."""
         return self._connection.send("POST", "/compressions", Job, request)
+
+    def measure_sensitivity(self, request: SensitivityRequest) -> Job:
+        """Start a job that measures how much each layer of a version suffers from int8."""
+        return self._connection.send("POST", "/sensitivities", Job, request)
 
     def list(
         self,

@@ -66,6 +66,19 @@ class Trial(Response):
     created_at: datetime
 
 
+class SensitivityRequest(Request):
+    """`POST /v1/sensitivities`: measure how much each layer of a version suffers from int8; nothing is made.
+
+    The job's result has `layers`, the most sensitive first: {layer, kind, drop (of the score if only this layer is
+    int8), noise, weight_bytes}; `score` of the version, and `evaluations`.
+    """
+
+    model: Name
+    version: int = Field(ge=1)
+    calibration_dataset: Name
+    evaluation_dataset: Name
+
+
 class CompressionRequest(Request):
     """`POST /v1/compressions`: make variants of a version, by recipes or by searching for them.
 

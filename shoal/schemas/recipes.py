@@ -83,6 +83,8 @@ class Quantize(Request):
     Attributes:
         mode: `static` int8 (calibrated activations), `dynamic` int8 (activations scaled as they come), `fp16`.
         calibration: How the range of activations is chosen from the calibration set.
+        quantizer: Of static int8: `own` makes an ONNX file, or what the runtime's own converter makes; `nncf`, for
+            openvino alone, OpenVINO's own form by NNCF, for which the toolchain is needed.
         aware: Fine-tune with quantization simulated, so that the weights get used to it.
         float_layers: So many layers stay in float, the most sensitive first; or those that are named.
     """
@@ -90,6 +92,7 @@ class Quantize(Request):
     op: Literal["quantize"] = "quantize"
     mode: Literal["static", "dynamic", "fp16"] = "static"
     calibration: Literal["minmax", "percentile", "entropy"] = "minmax"
+    quantizer: Literal["own", "nncf"] = "own"
     aware: Training | None = None
     float_layers: Annotated[int, Field(ge=0, le=1000)] | Layers = 0
 
@@ -101,7 +104,8 @@ class Recipe(Request):
     """A pipeline: at most one of each step, in the order distill, prune, binarize or quantize.
 
     Attributes:
-        name: Of the variants. A name means one pipeline: `fp32`, `fp16`, `int8`, `int8-dynamic` mean what they say.
+        name: Of the variants. A name means one pipeline: `fp32`, `fp16`, `int8`, `int8-dynamic` mean what they say;
+            `int8-nncf` is OpenVINO's own int8.
         steps: None where the name says it all.
         runtimes: That shall run the result.
     """

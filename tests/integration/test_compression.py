@@ -14,17 +14,18 @@ import psutil
 import pytest
 
 from controller import migrate
+from controller.artifacts.lineage import DatasetRole
 from controller.db import Database
 from controller.keys import Keys
 from shoal.client import ApiError, Client, Unreachable
 from shoal.runtimes import load_runtime
 from shoal.runtimes.golden import check_golden
-from shoal.schemas.artifacts import EvaluationRequest, Variant
+from shoal.schemas.artifacts import DatasetRequest, EvaluationRequest, Variant
 from shoal.schemas.inference import InferInput, InferRequest
 from shoal.schemas.jobs import Job, Trial
 from shoal.training.programs import read_weights
 from shoal.wire.tensors import decode_tensors, encode_tensors
-from tests.compressing import Controller, split, trained
+from tests.compressing import Controller, everything, split, trained
 from tests.rig import free_port, is_listening, wait_for
 
 FP32_ONLY = [{"name": "fp32", "runtimes": ["onnxruntime"]}]
@@ -101,6 +102,7 @@ def test_version_when_compressed_then_its_variants_are_small_exact_and_proven(sh
         assert (variant.agreement >= 0.98, variant.samples) == (True, 200)
         assert 0 < variant.latency_p50_ms < 100
         assert variant.figures["peak_memory_bytes"] > 0
+        assert (variant.figures["macs"], variant.figures["parameters"]) == (604_800, 306_058)
         assert set(variant.lineage["datasets"]) == {"calibration", "evaluation", "golden"}
         # What a device will do: load the bytes, and compare with what this file gave in the cloud.
         model = load_runtime(variant.runtime).open(stored(shared, variant.sha256))
@@ -156,8 +158,39 @@ def test_recipe_when_it_prunes_then_its_variant_is_smaller_and_its_network_is_ma
     half, whole = found["half", "onnxruntime"], found["int8", "onnxruntime"]
     assert half.size_bytes < 0.75 * whole.size_bytes
     assert [step["op"] for step in half.recipe_steps] == ["prune", "quantize"]
+    assert half.figures["macs"] <= 0.5 * whole.figures["macs"]
     assert half.accuracy >= whole.accuracy - 0.02
     assert sum(line.startswith("prune begins") for line in lines(shared, job)) == 1
+
+
+def test_static_when_it_loses_too_much_then_is_trained_for_once_and_then_mixed_by_what_each_layer_loses(
+    shared: Controller,
+) -> None:
+    # The same network, but for one channel two thousand times as large as the others: eight bits see nothing else.
+    weights = {name: np.array(array) for name, array in read_weights(trained().weights).items()}
+    weights["second.weight"][0] *= 2000
+    weights["second.bias"][0] *= 2000
+    weights["dense.weight"][:, :16] /= 2000
+    version = shared.new_version(dataclasses.replace(trained(), weights=encode_tensors(weights)))
+    few = shared.client.artifacts.create(encode_tensors({"x": everything().x[:64], "y": everything().y[:64]}))
+    shared.client.datasets.create(DatasetRequest(name="few", role=DatasetRole.TRAINING, sha256=few.sha256))
+    budget, int8 = {"max_accuracy_drop": 0.01}, [{"name": "int8", "runtimes": ["onnxruntime"]}]
+    ended = [
+        shared.ended(shared.compress(version.number, int8, budget=budget, **more))
+        for more in ({"training_dataset": "few"}, {})
+    ]
+    taught, untaught = (trials(shared, job) for job in ended)
+    assert [*taught] == ["int8/onnxruntime", "int8-aware/onnxruntime", "int8-mixed/onnxruntime"]
+    assert all("accuracy" in trial.figures for trial in taught.values())
+    assert sum(line.startswith("quantize begins") for line in lines(shared, ended[0])) == 1
+    assert [*untaught] == ["int8/onnxruntime", "int8-mixed/onnxruntime"]
+    assert untaught["int8/onnxruntime"].figures["accuracy"] < 0.5
+    mixed = untaught["int8-mixed/onnxruntime"]
+    assert (mixed.state, ended[1].state) == ("succeeded", "succeeded")
+    layers = mixed.figures["sensitivity"]
+    assert {layer["layer"] for layer in layers} == {"first", "second", "dense", "head"}
+    assert max(layer["drop"] for layer in layers) > 0.3
+    assert mixed.figures["float_layers"] == [layer["layer"] for layer in layers[:2]]
 
 
 def test_recipe_when_its_converter_is_not_installed_then_the_job_is_refused_by_name_and_the_others_are_made(

@@ -77,7 +77,7 @@ def job(**told: Any) -> Job:
 def test_job_when_it_runs_then_its_row_leads_to_the_version_and_says_how_long() -> None:
     row = job_row(job(), NOW)
     assert row["subject"] == table.link("digits/2", "/models/digits?version=2")
-    assert row["took"] == "1 min 30 s"
+    assert row["took"] == table.noted("1 min 30 s", "")
 
 
 def test_job_when_it_is_about_no_version_then_its_row_leads_nowhere() -> None:

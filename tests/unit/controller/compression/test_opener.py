@@ -13,7 +13,7 @@ from torch.export import Dim
 
 from controller.compression.opener import Opener, serve
 from shoal.runtimes.frames import read_frame, write_frame
-from shoal.schemas.recipes import Prune, Quantize, Training
+from shoal.schemas.recipes import Distill, Prune, Quantize, Training
 from shoal.training.programs import weights_of
 from shoal.wire.models import Datatype, Signature, TensorSpec
 from shoal.wire.tensors import decode_tensors, encode_tensors
@@ -53,12 +53,14 @@ def test_step_when_applied_then_gives_a_program_that_can_be_opened_measured_and_
     assert (made["ok"], made["figures"]["macs_before"]) == (True, counted["macs"])
     after = Opener()
     assert after.answer({"op": "open", "program": made["program"]})["inputs"][0]["name"] == "input"
-    assert after.answer({"op": "cost"})["macs"] == made["figures"]["macs"]
+    assert after.answer({"op": "cost"})["macs"] == made["figures"]["macs"] == made["macs"]
     measured = after.answer({"op": "evaluate", "weights": made["weights"], "dataset": files["test"]})
     assert measured["accuracy"] > before["accuracy"] - 0.05
     assert (measured["samples"], measured["loss"] < 1) == (397, True)
     exported = after.answer({"op": "export", "weights": made["weights"]})
     assert len(exported["model"]) < 0.8 * len(digits_onnx())
+    in_file = after.answer({"op": "count", "model": exported["model"], "sizes": {"input": [1, 8, 8]}})
+    assert in_file["macs"] == made["macs"]
 
 
 def test_file_when_given_by_its_path_then_is_the_same_as_by_bytes(
@@ -79,6 +81,20 @@ def test_float_layers_when_counted_then_are_the_most_sensitive_ones(files: dict[
     names = [one["layer"] for one in found["layers"]]
     assert len(names) == 5
     assert made["figures"]["float_layers"] == names[:2]
+    assert [one["drop"] for one in made["figures"]["sensitivity"]] == [None] * 5
+    judged = Opener().answer({**asked, "dataset": files["test"], "task": "classification"})["figures"]
+    assert [one["layer"] for one in judged["sensitivity"]] == names
+    assert all(abs(one["drop"]) < 0.05 for one in judged["sensitivity"])
+
+
+def test_student_when_merely_looked_at_then_need_not_gain_by_its_teacher(
+    opener: Opener, files: dict[str, bytes]
+) -> None:
+    step = Distill(width=0.25, temperatures=[100.0], weights=[1.0], training=Training(epochs=1, learning_rate=0.05))
+    asked = {"op": "apply", "step": step.model_dump(), "weights": files["weights"], "training": files["training"]}
+    assert opener.answer({**asked, "has_to_gain": True})["code"] == "distill.no_gain"
+    looked_at = opener.answer({**asked, "has_to_gain": False})
+    assert (looked_at["ok"], looked_at["macs"] < 0.25 * opener.answer({"op": "cost"})["macs"]) == (True, True)
 
 
 class Pair(nn.Module):

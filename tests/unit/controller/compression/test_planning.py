@@ -7,7 +7,7 @@ import pytest
 from controller.compression import planning
 from controller.compression.budget import Budget
 from controller.compression.planning import Standing, Tried
-from controller.compression.recipe import PRESETS, Pipeline
+from controller.compression.recipe import PRESETS, Pipeline, digest
 from controller.jobs.states import JobState, TrialState
 from controller.jobs.units import End
 
@@ -50,6 +50,26 @@ def test_units_when_planned_then_share_an_interpreter_or_a_trained_network() -> 
     assert sum(unit.share for unit in units) == pytest.approx(1.0)
 
 
+def test_units_when_they_begin_alike_then_one_trains_what_both_need_and_the_other_waits() -> None:
+    half = Pipeline("half", (PRUNE,), ("onnxruntime",))
+    binary = Pipeline("half-binary", (PRUNE, {"op": "binarize"}), ("onnxruntime",))
+    student = Pipeline("student", ({"op": "distill"},), ("onnxruntime",))
+    keys = {one.name: planning.group_of(one, "onnxruntime") for one in (half, binary, student)}
+
+    def planned(**changes: Any) -> set[str]:
+        return {unit.key for unit in planning.next_units(standing(half, binary, student, **changes))}
+
+    for running in (keys["half"], keys["half-binary"]):
+        assert planned(running=frozenset({running})) == {running, keys["student"]}
+    assert len(planned()) == 2
+    assert planned(networks=frozenset({digest([PRUNE])})) == {*keys.values()}
+
+
+def test_units_when_nncf_quantizes_then_are_apart_from_those_that_need_no_toolchain() -> None:
+    nncf = Pipeline("int8-nncf", PRESETS["int8-nncf"], ("openvino",))
+    assert names(planning.next_units(standing(INT8, nncf))) == {"here": ["int8"], "nncf": ["int8-nncf"]}
+
+
 def test_units_when_the_versions_own_answers_are_not_known_then_one_finds_them_first() -> None:
     everywhere = Pipeline("int8", (STATIC,), ("openvino", "litert"))
     assert names(planning.next_units(standing(everywhere, has_reference=False))) == {"here": ["int8"]}
@@ -69,6 +89,7 @@ def test_static_when_it_loses_too_much_then_is_trained_for_and_then_mixed() -> N
     (mixed,) = planning.open_pipelines(second)
     assert (mixed.name, mixed.steps[0]["float_layers"] > 0) == ("int8-mixed", True)
     assert mixed.steps[0]["aware"] == aware.steps[0]["aware"]
+    assert planning.group_of(mixed, "onnxruntime") == planning.group_of(aware, "onnxruntime")  # trained once
     third = standing(INT8, tried={**over(INT8), **over(aware), **over(mixed)})
     assert planning.next_units(third) == []
     assert planning.ending(third).state is JobState.REFUSED
@@ -101,6 +122,12 @@ def test_ending_when_all_are_over_then_refuses_with_the_closest() -> None:
     end = planning.ending(standing(FP32, size, tried=trials))
     assert (end.state, end.code) == (JobState.REFUSED, "accuracy.over_budget")
     assert (end.result["closest"]["recipe"], end.result["closest"]["accuracy"]) == ("half", 0.88)
+
+
+def test_summary_when_no_device_was_measured_then_says_whose_latency_is_the_one_here() -> None:
+    now = standing(FP32, tried=tried(FP32, TrialState.SUCCEEDED), measured_here=["onnxruntime"])
+    assert planning.ending(now).result["latency_measured_here"] == ["onnxruntime"]
+    assert "latency_measured_here" not in planning.ending(standing(FP32, tried=now.tried)).result
 
 
 def test_ending_when_one_broke_then_fails_by_its_name_and_keeps_what_was_made() -> None:

@@ -12,6 +12,7 @@ from controller.errors import Invalid
 from shoal.schemas.recipes import Recipe
 
 STATIC = PRESETS["int8"][0]
+NNCF = PRESETS["int8-nncf"][0]
 PRUNE: dict[str, Any] = {"op": "prune", "keep": 0.5}
 DISTILL: dict[str, Any] = {"op": "distill", "width": 0.5}
 BINARIZE: dict[str, Any] = {"op": "binarize", "ends": "int8"}
@@ -36,11 +37,11 @@ def test_plan_when_given_recipes_then_float32_comes_first_and_what_trains_last()
     ]
 
 
-@pytest.mark.parametrize("name", ["fp16", "int8", "int8-dynamic"])
+@pytest.mark.parametrize("name", ["fp16", "int8", "int8-dynamic", "int8-nncf"])
 def test_preset_when_its_steps_are_spelt_out_then_is_the_same_pipeline(name: str) -> None:
-    body = Recipe.model_validate({"name": name, "steps": steps_of(name), "runtimes": ["onnxruntime"]})
+    body = Recipe.model_validate({"name": name, "steps": steps_of(name), "runtimes": ["openvino"]})
     steps = [step.model_dump(mode="json") for step in body.steps or []]
-    assert plan([(name, steps, ["onnxruntime"])], PLAIN) == plan([(name, None, ["onnxruntime"])], PLAIN)
+    assert plan([(name, steps, ["openvino"])], PLAIN) == plan([(name, None, ["openvino"])], PLAIN)
 
 
 def test_name_when_a_variant_has_it_then_its_steps_need_not_be_said() -> None:
@@ -70,6 +71,10 @@ def test_name_when_a_variant_has_it_then_its_steps_need_not_be_said() -> None:
         ([("fp32", None, ["edgeimpulse"])], PLAIN, "recipe.not_for_runtime"),
         ([("a", [{**STATIC, "float_layers": 2}], ["litert"])], PLAIN, "recipe.not_for_runtime"),
         ([("a", [{**STATIC, "calibration": "entropy"}], ["litert"])], PLAIN, "recipe.not_for_runtime"),
+        ([("int8-nncf", None, ["onnxruntime"])], PLAIN, "recipe.not_for_runtime"),
+        ([("a", [{**NNCF, "float_layers": 2}], ["openvino"])], PLAIN, "recipe.not_for_runtime"),
+        ([("a", [{**NNCF, "calibration": "entropy"}], ["openvino"])], PLAIN, "recipe.not_for_runtime"),
+        ([("a", [{**NNCF, "mode": "fp16"}], ["openvino"])], PLAIN, "recipe.bad_step"),
         ([("as-is", None, ["openvino"])], PLAIN, "recipe.not_for_format"),
         ([("a", [PRUNE], ["openvino"])], Given(format="onnx", has_training=True, named={}), "recipe.not_for_format"),
         ([("fp32", None, ["litert"])], Given(format="onnx", named={}), "recipe.not_for_format"),
@@ -89,6 +94,8 @@ def test_plan_when_wrong_then_is_refused_by_name(recipes: list[Any], given: Give
         ("onnx", "fp32", "openvino"),
         ("onnx", "int8", "onnxruntime"),
         ("onnx", "int8-dynamic", "onnxruntime"),
+        ("onnx", "int8-nncf", "openvino"),
+        ("program", "int8-nncf", "openvino"),
         ("onnx", "fp16", "openvino"),
         ("tflite", "as-is", "litert"),
         ("tflite", "as-is", "armnn"),

@@ -1,0 +1,60 @@
+"""The scenarios about models, each with the part of it that needs neither the toolchain nor many minutes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scenarios.errors import StepFailed
+from scenarios.packages import unpacked
+from tests.e2e.test_demo import left_over
+
+
+@pytest.fixture(scope="module", autouse=True)
+def packages() -> None:
+    try:
+        unpacked("efficientnet_lite_pytorch==0.1.0", "efficientnet_lite_pytorch/")
+    except StepFailed as error:
+        pytest.skip(f"needs the packages of the scenarios, by pip download: {error}")
+
+
+def sailed(name: str, folder: Path, *arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "shoal.cli", "demo", name, "--exit", "--json", "--out", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert report == json.loads((folder / "report.json").read_text())
+    assert left_over(folder) == []
+    return report
+
+
+@pytest.mark.timeout(600)
+def test_photos_when_made_int8_then_are_told_apart_as_well_by_a_quarter_of_the_bytes(tmp_path: Path) -> None:
+    report = sailed("photos", tmp_path / "photos", "--runtimes", "onnxruntime")
+    found = {row["recipe"]: row for row in report["variants"]}
+    assert set(found) == {"fp32", "int8"}
+    small = found["int8"]
+    assert (small["right"] >= 17, small["agreeing"] >= 18, small["size_ratio"] <= 0.30) == (True, True, True)
+    assert min(small["latency_p50_ms"], small["device_latency_p50_ms"]) > 0
+    assert report["device_got"] == "int8 on onnxruntime"
+
+
+@pytest.mark.timeout(600)
+def test_watch_when_compressed_then_each_technique_is_inside_the_budget_or_refused_with_figures(tmp_path: Path) -> None:
+    report = sailed("watch", tmp_path / "watch", "--models", "watch", "--techniques", "int8", "binary")
+    tried = {row["recipe"]: row for row in report["watch"]["trials"]}
+    assert {"fp32", "int8", "binary"} <= set(tried)
+    assert tried["fp32"]["accuracy"] > 0.75
+    assert {row["state"] for row in tried.values()} <= {"succeeded", "refused"}
+    assert all(row["accuracy"] is not None for row in tried.values())
+
+
+@pytest.mark.timeout(600)
+def test_models_made_elsewhere_when_taken_then_go_the_whole_path(tmp_path: Path) -> None:
+    report = sailed("elsewhere", tmp_path / "elsewhere", "--models", "orientation", "wake-word")
+    shapes = {row["model"]: row["answers"] for row in report["models"]}
+    assert shapes == {"text-orientation": "[1, 2] [1, 2]", "wake-word": "[1, 1]"}
+    assert all(row["latency_p50_ms"] >= 0 for row in report["models"])
