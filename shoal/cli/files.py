@@ -45,8 +45,9 @@ def upload(client: Client, path: Path, *, is_quiet: bool = True) -> str:
         TimeRemainingColumn(),
         console=output.console(is_error=True),
     )
+    size = path.stat().st_size  # before there is a bar: a file that is not there has none
     with bar:
-        task = bar.add_task(f"uploading {figures.printable(path.name)}", total=path.stat().st_size)
+        task = bar.add_task(f"uploading {figures.printable(path.name)}", total=size)
         return client.artifacts.create(path, lambda count: bar.advance(task, count)).sha256
 
 
