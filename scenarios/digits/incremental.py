@@ -11,7 +11,7 @@ from scenarios.digits.report import require
 from scenarios.digits.serving import Device
 from scenarios.errors import StepFailed
 from shoal.schemas.devices import Device as DeviceBody
-from shoal.schemas.incremental import IncrementalUpdate, LearningSettings, PolicyRequest
+from shoal.schemas.incremental import IncrementalUpdate, LearningSettings, MonitorSettings, PolicyRequest
 from shoal.training.dataset import write_shard
 
 
@@ -24,6 +24,7 @@ def learn_alone(controls: Controls) -> None:
             selector=f"id == {device.id}",
             replay_dataset=plan.REPLAY,
             retention_dataset=plan.HELD_OUT,
+            monitor=MonitorSettings(threshold=plan.DRIFT_THRESHOLD),
             learning=LearningSettings(dataset=plan.LOCAL_DATASET, new_samples=plan.NEW_SAMPLES, steps=plan.STEPS),
         )
     )

@@ -30,6 +30,8 @@ CLEAN_SAMPLES: Final = 400  # 200 make the reference, the others must raise no a
 INVERTED_SAMPLES_LIMIT: Final = 300  # a shift that is not noticed by then is not noticed
 NEW_SAMPLES: Final = 200
 NEW_SAMPLES_A_SHARD: Final = 20  # labelled samples come in portions
+# None of 400 clean streams of 400 samples crosses it, 5 cross the default of 0.25; drift is noticed 11 samples later.
+DRIFT_THRESHOLD: Final = 0.4
 STEPS: Final = 300
 
 # What must be reached, each a share 0..1.

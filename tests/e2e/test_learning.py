@@ -21,9 +21,15 @@ from shoal.wire.tensors import encode_tensors
 from tests.e2e.voyage import Agent, Controller, online
 from tests.models import WEIGHTS, golden_of, linear_onnx, samples
 from tests.registry import let_pass, one_input
-from tests.rig import wait_for
+from tests.rig import BrokerAt, wait_for
 
 DATASET = "local"
+
+
+@pytest.fixture
+def broker(mosquitto: BrokerAt) -> BrokerAt:
+    """The real parts; on the embedded ones the demo learns."""
+    return mosquitto
 
 
 @pytest.fixture(autouse=True)
