@@ -1,10 +1,8 @@
 """Small nets on real data, trained once a session, for tests of compression."""
 
-import importlib.util
 import io
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,8 @@ from torch.nn import functional
 from controller.compression.export.onnx import export_onnx
 from controller.compression.layers import exported
 from controller.compression.samples import Samples
+from scenarios.errors import StepFailed
+from scenarios.watch.data import recordings
 from shoal.wire.models import Datatype, Signature, TensorSpec
 from shoal.wire.tensors import encode_tensors
 
@@ -153,12 +153,10 @@ def _train(net: nn.Module, samples: Samples, epochs: int) -> None:
 
 def _watch_windows(length: int = 100) -> tuple[Any, Any, Any]:
     """Give windows [n, 6, length], their exercises and their people."""
-    found = importlib.util.find_spec("seglearn")
-    if found is None or found.origin is None:
-        pytest.skip("needs seglearn: pip install --no-deps seglearn==1.2.5")
-    # A pickle of a package, which the tests' own machine trusts as it trusts the package's code.
-    path = Path(found.origin).parent / "data" / "watch_dataset.npy"
-    data = np.load(path, allow_pickle=True).item()
+    try:
+        data = recordings()
+    except StepFailed as error:
+        pytest.skip(f"needs seglearn's data, by pip download: {error}")
     x, y, people = [], [], []
     for series, label, subject in zip(data["X"], data["y"], data["subject"], strict=True):
         for start in range(0, len(series) - length + 1, length):

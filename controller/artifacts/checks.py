@@ -9,6 +9,7 @@ from typing import BinaryIO, Final
 
 import numpy as np
 
+from controller.artifacts.formats import ZIP_ERRORS
 from controller.errors import Invalid
 from shoal.wire.errors import WireError
 from shoal.wire.tensors import Tensors, decode_tensors
@@ -56,7 +57,7 @@ def check_program(file: BinaryIO, what: str) -> None:
             # The stated size bounds what is unpacked: the zip reader cuts off there.
             if kind is None or kind.file_size > _MAX_FORMAT_BYTES or archive.read(kind) != b"pt2" or not has_model:
                 raise refusal
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except ZIP_ERRORS as error:
         raise refusal from error
 
 

@@ -29,7 +29,8 @@ _NAMES: Final = {
 # Fields of ModelProto (onnx/onnx.proto): number -> wire type.
 _MODEL_PROTO: Final = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
 _GRAPH, _OPSETS = 7, 8
-_ZIP_ERRORS: Final = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
+# What the zip reader raises for an archive that is none, or that hides something.
+ZIP_ERRORS: Final = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
 
 
 class _NotThis(Exception):
@@ -192,7 +193,7 @@ def _entries(file: BinaryIO, size: int, head: bytes, format: str) -> Mapping[str
     try:
         with zipfile.ZipFile(file) as archive:
             found = archive.infolist()
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise _truncated(format) from error
     entries = {entry.filename: entry for entry in found}
     packed = sum(entry.compress_size for entry in found)
@@ -208,7 +209,7 @@ def _is_program(file: BinaryIO) -> bool:
     try:
         with zipfile.ZipFile(file) as archive:
             return any(name.endswith("/archive_format") for name in archive.namelist())
-    except _ZIP_ERRORS:
+    except ZIP_ERRORS:
         return False
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from controller.artifacts.dataset_file import MAX_DATASET_BYTES
+from controller.artifacts.formats import ZIP_ERRORS
 from controller.datasets.source import Refused
 
 READ_BYTES: Final = 2**20
@@ -72,7 +73,7 @@ def opened(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> IO[bytes]:
     """
     try:
         return archive.open(entry)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except ZIP_ERRORS as error:
         raise _damaged(entry.filename, error) from error
 
 

@@ -59,7 +59,7 @@ def _digits() -> Split:
 
 def _watch() -> Split:
     """Cut 140 series of ten people into windows; the last people are the test's."""
-    data = read_arrays(unpacked(_PACKAGE, _FILE) / _FILE)
+    data = recordings()
     people = sorted(set(data["subject"]))
     unseen = set(people[-plan.UNSEEN_PEOPLE :])
     parts: dict[bool, tuple[list[NDArray[Any]], list[int]]] = {True: ([], []), False: ([], [])}
@@ -74,6 +74,15 @@ def _watch() -> Split:
     )
     mean, deviation = train.x.mean((0, 2), keepdims=True), train.x.std((0, 2), keepdims=True)
     return Split(*(Samples((part.x - mean) / deviation, part.y) for part in (train, test)))
+
+
+def recordings() -> dict[str, Any]:
+    """Give seglearn's 140 series: `X` [time, 6] each, `y` the exercise, `subject` the person.
+
+    Raises:
+        StepFailed: The package cannot be fetched.
+    """
+    return read_arrays(unpacked(_PACKAGE, _FILE) / _FILE)
 
 
 def _mixed(x: NDArray[np.float32], labels: list[int], random: np.random.Generator) -> Samples:

@@ -27,6 +27,7 @@ from shoal.wire.runtimes import available_runtimes
 from shoal.wire.tensors import decode_tensors, encode_tensors
 from tests import runtime_files as made
 from tests.compressing import Controller
+from tests.conftest import require
 from tests.models import WEIGHTS, linear_onnx, samples
 from tests.registry import looked_at, one_input
 
@@ -207,8 +208,8 @@ def test_file_when_it_goes_as_it_is_then_is_proven_measured_and_the_same_bytes(
         assert golden_error(controller, variant, linear) <= 1e-5
 
 
-@pytest.mark.skipif("armnn" not in available_runtimes(), reason="needs python3-pyarmnn and what it drives")
 def test_tflite_file_when_it_is_for_arm_nn_then_agrees_with_litert(controller: Controller) -> None:
+    require(available_runtimes().get("armnn"), "python3-pyarmnn")
     version = add_version(controller, "linear", "tflite", made.linear_tflite())
     job = compressed(controller, version, {"as-is": ["armnn"]})
     assert (job.state, job.message) == ("succeeded", "")
