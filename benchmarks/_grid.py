@@ -11,14 +11,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from controller.compression.budget import Budget
-from controller.compression.calibrate import infer, session_of
-from controller.compression.opener import Opener
-from controller.compression.pareto import hypervolume
-from controller.compression.planning import Tried
-from controller.compression.recipe import Pipeline, Step, digest, program_steps, trial_key
-from controller.compression.samples import Samples
-from controller.compression.search import Searching, choose, corner, points, space
+from controller.compression.choosing.budget import Budget
+from controller.compression.choosing.pareto import hypervolume
+from controller.compression.choosing.planning import Tried
+from controller.compression.choosing.recipe import Pipeline, Step, digest, program_steps, trial_key
+from controller.compression.choosing.search import Searching, choose, corner, points, space
+from controller.compression.graphs.calibrate import infer, session_of
+from controller.compression.networks.samples import Samples
+from controller.compression.workers.opener import Opener
 from controller.jobs.states import TrialState
 from scenarios.watch.data import Split
 from shoal.training.programs import ProgramFiles

@@ -32,8 +32,8 @@ from PIL import Image
 from benchmarks import _grid
 from benchmarks._rig import Case
 from controller.compression.export.onnx import export_onnx
-from controller.compression.quantize import quantize
-from controller.compression.samples import Samples
+from controller.compression.networks.samples import Samples
+from controller.compression.techniques.quantize import quantize
 from scenarios.photos import plan as photo_plan
 from scenarios.photos.data import Photo, mirrored, network, photos
 from scenarios.watch import plan as watch_plan

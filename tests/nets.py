@@ -14,8 +14,8 @@ from torch.export import ExportedProgram
 from torch.nn import functional
 
 from controller.compression.export.onnx import export_onnx
-from controller.compression.layers import exported
-from controller.compression.samples import Samples
+from controller.compression.networks.layers import exported
+from controller.compression.networks.samples import Samples
 from scenarios.errors import StepFailed
 from scenarios.watch.data import recordings
 from shoal.wire.models import Datatype, Signature, TensorSpec

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from controller.compression import recipe
+from controller.compression.choosing import recipe
+from controller.compression.choosing.recipe import AS_IS, FP16, FP32, INT8, ONNX, PRESETS, PROGRAM
 from controller.compression.export.conversion import needs_toolchain
-from controller.compression.recipe import AS_IS, FP16, FP32, INT8, ONNX, PRESETS, PROGRAM
 from controller.errors import Invalid
 
 RECIPES: Final = (INT8, FP16, FP32)

@@ -70,4 +70,4 @@ def _keep(_session: Session, _row: JobRow, _trial: Mapping[str, Any]) -> None:
     """Nothing is found in parts: the job's result says all."""
 
 
-KIND: Final = Kind(function="controller.compression.inspect:inspect", prepare=_prepare, keep=_keep)
+KIND: Final = Kind(function="controller.compression.workers.inspect:inspect", prepare=_prepare, keep=_keep)

@@ -13,8 +13,9 @@ from controller.artifacts import service as artifacts
 from controller.artifacts.datasets import misfit
 from controller.artifacts.lineage import DatasetRole
 from controller.artifacts.tables import DatasetRow, ModelRow, VersionRow
-from controller.compression import inspection, recipe, search, standing
-from controller.compression.recipe import MIN_CALIBRATION, ONNX, PROGRAM, Given, Pipeline, Step
+from controller.compression import inspection, standing
+from controller.compression.choosing import recipe, search
+from controller.compression.choosing.recipe import MIN_CALIBRATION, ONNX, PROGRAM, Given, Pipeline, Step
 from controller.compression.slowness import latency_factors
 from controller.errors import Conflict, Invalid
 from controller.jobs import service as jobs
@@ -32,7 +33,7 @@ def create(session: Session, request: CompressionRequest, actor: str) -> JobRow:
 
     Raises:
         NotFound: `version.not_found`, `dataset.not_found`.
-        Invalid: `recipe.*` as `controller.compression.recipe.plan`; `recipe.wrong_role`, `recipe.wrong_shape`,
+        Invalid: `recipe.*` as `controller.compression.choosing.recipe.plan`; `recipe.wrong_role`, `recipe.wrong_shape`,
             `recipe.no_targets`; `selector.*` of the budget's.
         Conflict: `version.not_ready`; `recipe.in_progress`, where a job makes one of the variants now.
     """
@@ -221,17 +222,17 @@ def _keep_evaluation(session: Session, row: JobRow, trial: Mapping[str, Any]) ->
 KINDS: Final[Mapping[str, Kind]] = {
     inspection.INSPECT: inspection.KIND,
     COMPRESS: Kind(
-        function="controller.compression.pipeline:compress",
+        function="controller.compression.workers.pipeline:compress",
         prepare=_prepare_compression,
         keep=standing.keep,
         steps=standing.STEPS,
     ),
     SENSITIVITY: Kind(
-        function="controller.compression.pipeline:sensitivity",
+        function="controller.compression.workers.pipeline:sensitivity",
         prepare=_prepare_sensitivity,
         keep=lambda _session, _row, _trial: None,  # nothing is found in parts: the job's result says all
     ),
     "evaluate": Kind(
-        function="controller.compression.evaluate:evaluate", prepare=_prepare_evaluation, keep=_keep_evaluation
+        function="controller.compression.workers.evaluate:evaluate", prepare=_prepare_evaluation, keep=_keep_evaluation
     ),
 }

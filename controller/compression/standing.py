@@ -9,11 +9,11 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from controller.artifacts import service as artifacts
-from controller.compression import pareto, planning, search
-from controller.compression.budget import Budget
-from controller.compression.planning import Standing, Tried
-from controller.compression.recipe import NETWORK, Pipeline, trial_key
-from controller.compression.search import Searching
+from controller.compression.choosing import pareto, planning, search
+from controller.compression.choosing.budget import Budget
+from controller.compression.choosing.planning import Standing, Tried
+from controller.compression.choosing.recipe import NETWORK, Pipeline, trial_key
+from controller.compression.choosing.search import Searching
 from controller.errors import Invalid
 from controller.jobs import service as jobs
 from controller.jobs.states import JobState, TrialState

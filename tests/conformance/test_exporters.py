@@ -23,7 +23,7 @@ from shoal.wire.tensors import decode_tensors, encode_tensors
 from tests import exporting
 from tests.exporting import Net
 
-CONVERTER = "controller.compression.converter"
+CONVERTER = "controller.compression.workers.converter"
 LIMITS = Limits(cpu_s=900, memory_bytes=24 * 2**30, scratch_bytes=2**30, processes=256)
 TIMEOUT_S = 280.0
 RUNTIMES = {

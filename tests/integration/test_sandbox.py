@@ -26,7 +26,7 @@ from shoal.training.programs import export_programs
 from tests.conftest import require
 from tests.rig import wait_for
 
-OPENER = "controller.compression.opener"
+OPENER = "controller.compression.workers.opener"
 # Tells what it found in the message of an error, which is what the loader's refusal repeats.
 LOOK = """
 import json, os, socket, pathlib
@@ -139,7 +139,7 @@ raise ValueError("FOUND" + json.dumps([
 ]) + "DNUOF")
 """
     sandbox = Sandbox.start(
-        "controller.compression.converter",
+        "controller.compression.workers.converter",
         state=state,
         allow_unisolated=False,
         limits=Limits(memory_bytes=12 * 2**30),

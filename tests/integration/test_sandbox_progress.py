@@ -15,7 +15,7 @@ STEP = Quantize().model_dump()
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     state = tmp_path_factory.mktemp("state")
-    sandbox = Sandbox.start("controller.compression.opener", state=state, allow_unisolated=True)
+    sandbox = Sandbox.start("controller.compression.workers.opener", state=state, allow_unisolated=True)
     yield sandbox
     sandbox.close()
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from controller.compression.calibrate import least_divergence, percentile
+from controller.compression.graphs.calibrate import least_divergence, percentile
 
 BINS = 2048
 

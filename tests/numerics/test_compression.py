@@ -8,18 +8,18 @@ import openvino
 import pytest
 import torch
 
-from controller.compression.aware import aware, rounded
-from controller.compression.binarize import binarize, binary
-from controller.compression.calibrate import infer
-from controller.compression.distill import distill
 from controller.compression.export.onnx import export_onnx
-from controller.compression.layers import examples_of, exported, layered, layers_of
-from controller.compression.packing import pack
-from controller.compression.prune import narrowed, prune
-from controller.compression.quantize import quantize
-from controller.compression.refused import Refused
-from controller.compression.samples import Samples
-from controller.compression.train import fit, lesson_of, predict
+from controller.compression.graphs.calibrate import infer
+from controller.compression.graphs.packing import pack
+from controller.compression.networks.layers import examples_of, exported, layered, layers_of
+from controller.compression.networks.refused import Refused
+from controller.compression.networks.samples import Samples
+from controller.compression.networks.train import fit, lesson_of, predict
+from controller.compression.techniques.aware import aware, rounded
+from controller.compression.techniques.binarize import binarize, binary
+from controller.compression.techniques.distill import distill
+from controller.compression.techniques.prune import narrowed, prune
+from controller.compression.techniques.quantize import quantize
 from shoal.schemas.recipes import Binarize, Distill, Prune, Quantize, Training
 from shoal.wire.models import Task
 from tests.nets import SEED, DigitsConvNet, Trained, accuracy, digits, digits_onnx, watch

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from controller.compression.export.conversion import Conversion, ConversionError, Converted, Settings
 from controller.compression.export.programs import batches, examples, open_program
 from controller.compression.export.refusals import brief, refusal
-from controller.compression.refused import Refused
+from controller.compression.networks.refused import Refused
 
 _ENGINE: Final = "qnnpack"
 _TRACE_BATCH: Final = 2  # a batch of one may be specialised away
@@ -37,7 +37,7 @@ def convert(request: Conversion) -> Converted:
     """
     import torch
 
-    from controller.compression.layers import layered
+    from controller.compression.networks.layers import layered
 
     settings = request.chosen(TorchscriptSettings, "minmax")
     torch.set_num_threads(1)

@@ -1,0 +1,1 @@
+"""PyTorch programs as layers that can be changed and trained. Inside the sandbox."""

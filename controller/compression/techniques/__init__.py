@@ -1,0 +1,1 @@
+"""One file per technique; each cites its source. Inside the sandbox."""
