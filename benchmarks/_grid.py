@@ -1,13 +1,14 @@
 """A search for recipes against all recipes: the search as the job runs it, the work as the job's sandbox does it.
 
-All trials are made once, each with the processor seconds that it took. The search pays for what it asks for, its probes
-among that, and the grid for all but the probes. So both have the same figures, and only what is tried differs.
+All trials are made once, each with the processor seconds that it took; a network is trained and exported once for all
+its recipes. The search pays for what it asks for, the grid for all. So both have the same figures, and only what is
+tried differs.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from controller.compression.choosing.budget import Budget
 from controller.compression.choosing.pareto import hypervolume
 from controller.compression.choosing.planning import Tried
 from controller.compression.choosing.recipe import Pipeline, Step, digest, program_steps, trial_key
-from controller.compression.choosing.search import Searching, choose, corner, points, space
+from controller.compression.choosing.search import Searching, choose, corner, points
+from controller.compression.choosing.space import space
 from controller.compression.graphs.calibrate import infer, session_of
 from controller.compression.networks.samples import Samples
 from controller.compression.workers.opener import Opener
@@ -23,6 +25,8 @@ from controller.jobs.states import TrialState
 from scenarios.watch.data import Split
 from shoal.training.programs import ProgramFiles
 from shoal.wire.tensors import encode_tensors
+
+Made = TypeVar("Made")
 
 RUNTIME: Final = "onnxruntime"
 MAX_TRIALS: Final = 16  # a request's default
@@ -36,11 +40,13 @@ class Found:
     """What a search found of what there is.
 
     Attributes:
-        volume_ratio: Of the grid's hypervolume.
+        volume_ratio: Of the grid's hypervolume, as the search counts it: no accuracy above the version's own.
+        unbounded_ratio: The same with such accuracies counted as they were measured.
         cost_ratio: Of the processor seconds that the grid takes.
     """
 
     volume_ratio: float
+    unbounded_ratio: float
     cost_ratio: float
     trials: int
     of_trials: int
@@ -73,66 +79,67 @@ class Workshop:
         self._training = encode_tensors({"x": split.train.x, "y": split.train.y})
         self._calibration = encode_tensors({"x": split.train.x[:calibration]})
         self._first = _Network(files.eval_program, files.weights)
-        self._networks: dict[tuple[str, bool], _Network] = {}
-        self._tried: dict[tuple[str, float], Tried] = {}
+        self._networks: dict[str, _Network] = {}
+        self._exported: dict[str, tuple[Opener, bytes]] = {}
+        self._tried: dict[str, Tried] = {}
         self._seconds: dict[str, float] = {}
 
-    def tried(self, one: Pipeline, budget: Budget, paid: _Paid, share: float = 1.0) -> Tried:
-        """Give a pipeline's trial on a part of the evaluation set, and pay for what nobody paid for yet."""
-        key = (digest(one.steps) + one.name, share)
-        network = self._network(program_steps(one.steps), paid, is_probe=share < 1.0)
-        if key not in self._tried:
-            began = time.process_time()
-            self._tried[key] = self._measured(one, network, budget, share)
-            self._seconds[f"{key}"] = time.process_time() - began
-        paid.seconds[f"{key}"] = self._seconds[f"{key}"]
-        return self._tried[key]
+    def tried(self, one: Pipeline, budget: Budget, paid: _Paid) -> Tried:
+        """Give a pipeline's trial, and pay for what nobody paid for yet."""
+        steps = program_steps(one.steps)
+        network = self._network(steps, paid)
+        if not network.refusal:
+            self._once(f"export {digest(steps)}", paid, self._exported, lambda: self._export(steps, network))
+        return self._once(f"trial {one.name}", paid, self._tried, lambda: self._measured(one, network, budget))
 
-    def _network(self, steps: Sequence[Step], paid: _Paid, *, is_probe: bool) -> _Network:
+    def _once(self, key: str, paid: _Paid, kept: dict[str, Made], make: Callable[[], Made]) -> Made:
+        if key not in kept:
+            began = time.process_time()
+            kept[key] = make()
+            self._seconds[key] = time.process_time() - began
+        paid.seconds[key] = self._seconds[key]
+        return kept[key]
+
+    def _network(self, steps: Sequence[Step], paid: _Paid) -> _Network:
         if not steps:
             return self._first
-        before = self._network(steps[:-1], paid, is_probe=is_probe)
-        key = (digest(steps), is_probe)
-        if key not in self._networks:
-            began = time.process_time()
-            self._networks[key] = before if before.refusal else self._applied(before, steps[-1], is_probe)
-            self._seconds[f"{key}"] = time.process_time() - began
-        paid.seconds[f"{key}"] = self._seconds[f"{key}"]
-        return self._networks[key]
-
-    def _applied(self, before: _Network, step: Step, is_probe: bool) -> _Network:
-        opener = _opened(before)
-        answer = opener.answer(
-            {
-                "op": "apply",
-                "step": dict(step),
-                "weights": before.weights,
-                "training": self._training,
-                "has_to_gain": not is_probe,
-            }
+        before = self._network(steps[:-1], paid)
+        return self._once(
+            f"network {digest(steps)}",
+            paid,
+            self._networks,
+            lambda: before if before.refusal else self._applied(before, steps[-1]),
         )
+
+    def _applied(self, before: _Network, step: Step) -> _Network:
+        request = {"step": dict(step), "weights": before.weights, "training": self._training}
+        answer = _opened(before).answer({"op": "apply", **request})
         if not answer["ok"]:
             return _Network(b"", b"", answer["code"])
         return _Network(answer["program"], answer["weights"])
 
-    def _measured(self, one: Pipeline, network: _Network, budget: Budget, share: float) -> Tried:
+    def _export(self, steps: Sequence[Step], network: _Network) -> tuple[Opener, bytes]:
+        opener = _opened(network)
+        made = _asked(opener, op="export", weights=network.weights)["model"]
+        binarize = next((step for step in steps if step["op"] == "binarize"), None)
+        if binarize is not None:
+            made = _asked(opener, op="pack", model=made, step=dict(binarize))["model"]
+        return opener, made
+
+    def _measured(self, one: Pipeline, network: _Network, budget: Budget) -> Tried:
         trial: dict[str, Any] = {"recipe": one.name, "runtime": RUNTIME, "steps": one.steps}
         if network.refusal:
             return Tried(**trial, state=TrialState.REFUSED, code=network.refusal)
-        opener = _opened(network)
-        made = _asked(opener, op="export", weights=network.weights)["model"]
-        binarize = next((step for step in one.steps if step["op"] == "binarize"), None)
-        if binarize is not None:
-            made = _asked(opener, op="pack", model=made, step=dict(binarize))["model"]
+        opener, made = self._exported[f"export {digest(program_steps(one.steps))}"]
         finish = next((step for step in one.steps if step["op"] == "quantize"), None)
         if finish is not None:
             step = {**finish, "aware": None}
             made = _asked(opener, op="quantize", model=made, step=step, calibration=self._calibration)["model"]
-        count = max(1, round(len(self._split.test.y) * share))
         figures = {
-            "accuracy": accuracy(made, self._split.test.x[:count], self._split.test.y[:count]),
+            "accuracy": accuracy(made, self._split.test.x, self._split.test.y),
             "size_bytes": len(made),
             "latency_p50_ms": latency_ms(made, self._split.test.x[:1]),
+            "samples": len(self._split.test.y),
         }
         is_inside = not budget.excess(RUNTIME, figures)
         state = TrialState.SUCCEEDED if is_inside else TrialState.REFUSED
@@ -150,12 +157,16 @@ def compare(files: ProgramFiles, split: Split, calibration: int) -> Found:
     searched, search_paid = _search(workshop, pipelines, budget, score)
     grid_paid = _Paid()
     grid = {trial_key(one.name, RUNTIME): workshop.tried(one, budget, grid_paid) for one in pipelines}
-    measured = [(one.runtime, one.figures) for one in grid.values() if one.figures]
-    reference = corner(measured, budget)
+    ratios = [
+        hypervolume(points(searched, budget, best), reference) / hypervolume(points(grid, budget, best), reference)
+        for best in (score, 1.0)
+        for reference in [corner(grid, budget, best)]
+    ]
     return Found(
-        volume_ratio=hypervolume(points(searched, budget), reference) / hypervolume(points(grid, budget), reference),
+        volume_ratio=ratios[0],
+        unbounded_ratio=ratios[1],
         cost_ratio=search_paid.total_s / grid_paid.total_s,
-        trials=sum(1 for one in searched.values() if one.figures),
+        trials=len(searched),
         of_trials=len(grid),
         grid_s=grid_paid.total_s,
     )
@@ -166,7 +177,6 @@ def _search(
 ) -> tuple[dict[str, Tried], _Paid]:
     """Search as a job does that has one worker."""
     tried: dict[str, Tried] = {}
-    probes: dict[str, Mapping[str, Mapping[str, Any]]] = {}
     networks: set[str] = set()
     paid = _Paid()
     while True:
@@ -174,7 +184,6 @@ def _search(
             Searching(
                 space=pipelines,
                 tried=tried,
-                probes=probes,
                 max_trials=MAX_TRIALS,
                 networks=frozenset(networks),
                 budget=budget,
@@ -183,18 +192,11 @@ def _search(
         )
         if not choice.units:
             return tried, paid
-        unit = choice.units[0]
-        share = unit.spec.get("probe", 1.0)
-        for told in unit.spec["pipelines"]:
+        for told in choice.units[0].spec["pipelines"]:
             one = Pipeline(told["name"], tuple(told["steps"]), tuple(told["runtimes"]))
-            found = workshop.tried(one, budget, paid, share)
-            key = trial_key(one.name, RUNTIME)
-            if share < 1.0:
-                probes[unit.key] = {**probes.get(unit.key, {}), key: {"code": found.code, **found.figures}}
-            else:
-                tried[key] = found
-                steps = program_steps(one.steps)
-                networks |= {digest(steps[:count]) for count in range(1, len(steps) + 1)}
+            tried[trial_key(one.name, RUNTIME)] = workshop.tried(one, budget, paid)
+            steps = program_steps(one.steps)
+            networks |= {digest(steps[:count]) for count in range(1, len(steps) + 1)}
 
 
 def accuracy(model: bytes, x: Any, y: Any) -> float:

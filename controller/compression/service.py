@@ -14,8 +14,9 @@ from controller.artifacts.datasets import misfit
 from controller.artifacts.lineage import DatasetRole
 from controller.artifacts.tables import DatasetRow, ModelRow, VersionRow
 from controller.compression import inspection, standing
-from controller.compression.choosing import recipe, search
+from controller.compression.choosing import recipe
 from controller.compression.choosing.recipe import MIN_CALIBRATION, ONNX, PROGRAM, Given, Pipeline, Step
+from controller.compression.choosing.space import space
 from controller.compression.slowness import latency_factors
 from controller.errors import Conflict, Invalid
 from controller.jobs import service as jobs
@@ -136,7 +137,7 @@ def _pipelines(request: CompressionRequest, given: Given) -> list[Pipeline]:
             for one in request.recipes
         ]
         return recipe.plan(wanted, given)
-    found = search.space(request.search.runtimes, given.format, has_training=given.has_training)
+    found = space(request.search.runtimes, given.format, has_training=given.has_training)
     if not found:
         message = f"No recipe makes a version in the format {given.format} run on {', '.join(request.search.runtimes)}."
         raise Invalid("recipe.not_for_format", message)

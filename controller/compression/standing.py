@@ -47,10 +47,6 @@ def close(session: Session, row: JobRow, unit: Unit, end: End) -> None:
         said = {"state": end.state.value, "code": end.code, "message": end.message}
         jobs.keep(row, "broken", said)
         return
-    if unit.spec.get("probe"):
-        if unit.key not in row.kept:
-            jobs.keep(row, unit.key, {})
-        return
     done = {trial.key for trial in jobs.list_trials(session, row.id)}
     for one in unit.spec["pipelines"]:
         for runtime in one["runtimes"]:
@@ -148,7 +144,6 @@ def _searching(row: JobRow, standing: Standing) -> Searching:
     return Searching(
         space=standing.wanted,
         tried=standing.tried,
-        probes={name: found for name, found in row.kept.items() if name.startswith("probe ")},
         networks=standing.networks,
         running=standing.running,
         max_trials=row.spec["search"]["max_trials"],
@@ -175,24 +170,17 @@ def _search_end(standing: Standing) -> End:
 
 
 def _stop(session: Session, row: JobRow, pipeline: Pipeline, why: str) -> None:
-    probed: dict[str, Mapping[str, Any]] = {}
-    for name, found in row.kept.items():
-        if name.startswith("probe "):
-            probed |= found
     for runtime in pipeline.runtimes:
-        key = trial_key(pipeline.name, runtime)
-        probe = probed.get(key, {})
         jobs.add_trial(
             session,
             row,
-            key=key,
+            key=trial_key(pipeline.name, runtime),
             recipe=pipeline.name,
             steps=pipeline.steps,
             runtime=runtime,
             state=TrialState.STOPPED,
             code=_OVER,
             message=why,
-            figures={"probe": {name: probe[name] for name in _FIGURES if name in probe}},
         )
 
 

@@ -193,11 +193,9 @@ def closest_words(closest: dict[str, Any]) -> str:
 
 def trial_row(one: Trial) -> dict[str, Any]:
     """Give a trial as a row."""
-    held = one.figures.get("probe")
-    figures = {**(held if isinstance(held, dict) else {}), **one.figures}
 
     def of(name: str) -> Any:
-        value = figures.get(name)
+        value = one.figures.get(name)
         return value if isinstance(value, int | float) else None
 
     size = of("size_bytes")

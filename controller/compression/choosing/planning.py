@@ -27,7 +27,7 @@ from controller.jobs.units import End, Unit
 _HERE: Final = frozenset({"onnxruntime", "openvino"})
 _TRAINED_WEIGHT: Final = 4.0  # a trial of a trained network takes about so many times as long as another
 _FLOAT_LAYERS: Final = 2
-_AWARE: Final[Step] = {"epochs": 4, "learning_rate": 0.01, "batch_size": 32}
+AWARE: Final[Step] = {"epochs": 4, "learning_rate": 0.01, "batch_size": 32}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +211,7 @@ def _follower(tried: Tried, standing: Standing) -> Pipeline | None:
     base = tried.recipe.removesuffix("-aware")
     before = tried.steps[:-1]
     if last["aware"] is None and standing.has_training and standing.format == "program":
-        follower = Pipeline(f"{base}-aware", (*before, {**last, "aware": dict(_AWARE)}), (tried.runtime,))
+        follower = Pipeline(f"{base}-aware", (*before, {**last, "aware": dict(AWARE)}), (tried.runtime,))
     else:
         follower = Pipeline(f"{base}-mixed", (*before, {**last, "float_layers": _FLOAT_LAYERS}), (tried.runtime,))
     try:

@@ -1,55 +1,37 @@
 """Finds good recipes without trying all: what needs no training is tried first, the rest only where it may still win.
 
-1. Every recipe without training is tried: that is cheap.
-2. Each trained network is *probed*: trained for a fraction of its epochs and looked at on a part of the evaluation set.
-   Size and latency do not depend on how well it was trained, so a probe gives two of the three axes exactly, and the
-   third with a bound: full training recovers at most most of what is lost.
-3. Networks are trained to the end in the order in which they may add most to the hypervolume of what is there. One that
-   may add hardly anything, even by its bound, is stopped; so is everything when the trials are used up.
+1. Every recipe without training is tried: that is cheap, and says what each runtime and precision costs.
+2. What each network that needs training may reach is expected from what was seen (`expecting`). The one that is
+   expected to add the most to the hypervolume for its work is trained next; workers that are free meanwhile take what
+   would be next if that one reached what was expected.
+3. When nothing is expected to add more than hardly anything, or the trials are used up, the others are stopped.
 
-A shortened training as the first rung is successive halving's (Jamieson and Talwalkar 2016, arXiv:1502.07943); the
-order is that of the expected hypervolume improvement (Emmerich 2005) with a bound instead of an expectation. Pure, and
-the same for the same figures.
+An accuracy above the version's own counts as the version's own: on so many samples it is luck, and a search that pays
+for luck has to try all. Sources: expected hypervolume improvement, Emmerich 2005; by its cost, Snoek et al. 2012,
+section 3.2, arXiv:1206.2944; workers beside each other, Ginsbourger et al. 2010 (the kriging believer). Pure, and the
+same for the same figures.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from statistics import fmean
+from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from controller.compression.choosing.budget import Budget
+from controller.compression.choosing.candidates import Candidate, Trials, is_measured, samples
+from controller.compression.choosing.expecting import Expected, Seen, expected
 from controller.compression.choosing.pareto import Point, hypervolume
-from controller.compression.choosing.planning import Tried, apart, group_of, units_of, weight_of
-from controller.compression.choosing.recipe import (
-    FP16,
-    FP32,
-    INT8,
-    INT8_DYNAMIC,
-    INT8_NNCF,
-    ONNX,
-    PRESETS,
-    PROGRAM,
-    Pipeline,
-    Step,
-    check_runtime,
-    program_steps,
-    trial_key,
-)
-from controller.errors import Invalid
+from controller.compression.choosing.planning import Tried, apart, units_of, weight_of
+from controller.compression.choosing.recipe import Pipeline, program_steps
 from controller.jobs.states import TrialState
 from controller.jobs.units import Unit
 
-PROBE_SHARE: Final = 0.25  # of the evaluation set
-PROBE_EPOCHS: Final = 8  # a probe has one of so many epochs
-_RECOVERED: Final = 0.8  # of what a probe loses full training gives back at most, before it was seen
-_DOUBT: Final = 0.1  # added to the share that was seen to be given back
-_SLACK: Final = 0.002  # a trained network may be a little better than the version itself
-_LEAST_GAIN: Final = 0.05  # of the hypervolume that is there
-_MARGIN: Final = 1.05  # the reference point is so many times the largest and the slowest
-
-_TRAINING: Final = {"learning_rate": 0.01, "batch_size": 32}
-_PRUNED: Final = (0.25, 0.5, 0.75)
-_WIDTHS: Final = (0.25, 0.5)
+_LEAST_GAIN: Final = 0.02  # of the hypervolume that is there
+_NOTHING: Final = 0.01  # of all that could be covered: as much counts as there where nothing is inside the budget
+_MARGIN: Final = 1.05  # the reference point is so many times the largest, the slowest and the worst
+_DOUBT: Final = 1.25  # what is expected to be over a budget's size or latency by less may be inside
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +40,6 @@ class Searching:
 
     Attributes:
         tried: What has ended, by `trial_key`.
-        probes: What probes found, by unit: figures by `trial_key`, `accuracy` among them unless it could not be made.
         networks: Digests of what steps have made of the network already.
         running: Keys of the units at work: nothing is given up before it is known what they add.
         budget: None before the version's score is known.
@@ -67,7 +48,6 @@ class Searching:
 
     space: Sequence[Pipeline]
     tried: Mapping[str, Tried]
-    probes: Mapping[str, Mapping[str, Mapping[str, Any]]]
     max_trials: int
     networks: frozenset[str] = frozenset()
     running: frozenset[str] = frozenset()
@@ -88,23 +68,6 @@ class Choice:
     stopped: Sequence[tuple[Pipeline, str]] = ()
 
 
-def space(runtimes: Sequence[str], format: str, *, has_training: bool) -> list[Pipeline]:
-    """Give all recipes that a search may try, the full grid, each with the runtimes that can run it.
-
-    >>> [one.name for one in space(["onnxruntime"], "onnx", has_training=False)][:3]
-    ['int8', 'fp32', 'fp16']
-    """
-    if format not in (PROGRAM, ONNX):
-        return _fitting([("as-is", ())], runtimes, format)
-    static = PRESETS[INT8][0]
-    light: list[tuple[str, tuple[Step, ...]]] = [
-        (name, PRESETS[name]) for name in (INT8, FP32, FP16, INT8_DYNAMIC, INT8_NNCF)
-    ]
-    light += [(f"int8-{how}", ({**static, "calibration": how},)) for how in ("percentile", "entropy")]
-    trained = _trained(static) if has_training and format == PROGRAM else []
-    return _fitting([*light, *trained], runtimes, format)
-
-
 def choose(searching: Searching) -> Choice:
     """Say what is tried next."""
     whole = weight_of(searching.space)
@@ -112,183 +75,112 @@ def choose(searching: Searching) -> Choice:
     units = units_of(light, searching.tried, whole)
     if searching.budget is None:  # until the version's own answers are known
         return Choice(units=units[:1])
-    networks = _networks(searching)
-    unprobed = [_probe_unit(group, of) for group, of in networks.items() if f"probe {group}" not in searching.probes]
-    if units or unprobed:
-        return Choice(units=apart([*units, *unprobed], searching.networks, searching.running))
-    choice = _promote(searching, networks, whole)
-    return replace(choice, units=apart(choice.units, searching.networks, searching.running))
+    if units:
+        return Choice(units=units)
+    candidates = Trials(searching.space, searching.tried).candidates(searching.networks)
+    begun = {one.recipe for one in searching.tried.values() if one.state is not TrialState.STOPPED}
+    left = searching.max_trials - len(begun)
+    chosen = _chosen(searching, searching.budget, candidates, left)
+    if chosen or searching.running:
+        units = [unit for key in chosen for unit in units_of(candidates[key].pipelines, searching.tried, whole)]
+        return Choice(units=apart(units, searching.networks, searching.running))
+    why = "It is not expected to add to the front." if left > 0 else "The trials are used up."
+    return Choice(units=[], stopped=[(one, why) for candidate in candidates.values() for one in candidate.pipelines])
 
 
-def probe_steps(steps: Sequence[Step]) -> list[dict[str, Any]]:
-    """Give a pipeline for a probe: a fraction of the epochs, and of what distillation tries the first alone.
+def points(tried: Mapping[str, Tried], budget: Budget, score: float) -> list[Point]:
+    """Give the points of the trials that are inside the budget.
 
-    >>> probe_steps([{"op": "prune", "training": {"epochs": 8}}])
-    [{'op': 'prune', 'training': {'epochs': 1}}]
+    Args:
+        score: The version's own.
     """
-    probed = []
-    for step in steps:
-        short = dict(step)
-        for name in ("training", "aware"):
-            if short.get(name):
-                short[name] = {**short[name], "epochs": max(1, round(short[name]["epochs"] / PROBE_EPOCHS))}
-        for name in ("temperatures", "weights"):
-            if name in short:
-                short[name] = short[name][:1]
-        probed.append(short)
-    return probed
-
-
-def points(tried: Mapping[str, Tried], budget: Budget) -> list[Point]:
-    """Give the points of the trials that are inside the budget."""
     return [
-        _point(one.runtime, one.figures, budget)
+        _point(one.runtime, one.figures, budget, score)
         for one in tried.values()
         if one.state is TrialState.SUCCEEDED and not budget.excess(one.runtime, one.figures)
     ]
 
 
-def corner(figures: Sequence[tuple[str, Mapping[str, Any]]], budget: Budget) -> Point:
+def corner(tried: Mapping[str, Tried], budget: Budget, score: float) -> Point:
     """Give the reference point of a search: a little beyond the largest, the slowest and the worst that is allowed."""
-    all_points = [_point(runtime, one, budget) for runtime, one in figures]
+    measured = [_point(one.runtime, one.figures, budget, score) for one in tried.values() if is_measured(one)]
     return Point(
-        _MARGIN * max((point.size_bytes for point in all_points), default=1.0),
-        _MARGIN * max((point.latency_ms for point in all_points), default=1.0),
-        1.0 - budget.min_accuracy + _SLACK,
+        _MARGIN * max((point.size_bytes for point in measured), default=1.0),
+        _MARGIN * max((point.latency_ms for point in measured), default=1.0),
+        _MARGIN * _drop(budget, score),
     )
 
 
-def _promote(searching: Searching, networks: Mapping[str, Sequence[Pipeline]], whole: float) -> Choice:
-    """Choose which networks are trained to the end, greedily by what they may add; the others are stopped."""
-    budget = searching.budget
-    if budget is None:
-        return Choice(units=[])
-    measured = [(one.runtime, one.figures) for one in searching.tried.values() if "latency_p50_ms" in one.figures]
-    reference = corner(measured, budget)
-    have = points(searching.tried, budget)
-    bounds = {group: _bound(of, searching.probes[f"probe {group}"], searching) for group, of in networks.items()}
-    left = searching.max_trials - len({one.recipe for one in searching.tried.values() if one.state != "stopped"})
-    chosen: list[str] = []
-    waiting = sorted(networks)
-    while waiting and left > 0:
-        volume = hypervolume(have, reference)
-        gains = {group: hypervolume([*have, *bounds[group]], reference) - volume for group in waiting}
-        best = max(waiting, key=lambda group: (gains[group], group))
-        if gains[best] <= _LEAST_GAIN * volume or gains[best] <= 0:
+def _chosen(searching: Searching, budget: Budget, candidates: Mapping[str, Candidate], left: int) -> list[str]:
+    """Give the candidates that are worth their training, those that are being trained first, then the best first."""
+    outlook = _Outlook(searching, budget)
+    chosen = [key for key in candidates if key in searching.running]
+    for key in chosen:
+        outlook.believe(candidates[key])
+    left -= sum(len(candidates[key].pipelines) for key in chosen)
+    while left > 0 and len(chosen) < len(candidates):
+        gains = {key: outlook.gain(one) for key, one in candidates.items() if key not in chosen}
+        best = max(gains, key=lambda key: (gains[key] / candidates[key].work, key))
+        if gains[best] <= outlook.least_gain:
             break
         chosen.append(best)
-        waiting.remove(best)
-        have = [*have, *bounds[best]]
-        left -= len(networks[best])
-    if chosen:
-        # The first ones first: what they really add decides about the others, when a worker is free for them.
-        return Choice(units=[unit for group in chosen for unit in units_of(networks[group], searching.tried, whole)])
-    if searching.running:
-        return Choice(units=[])
-    why = "It could not add to the front any more." if left > 0 else "The trials are used up."
-    return Choice(units=[], stopped=[(one, why) for group in waiting for one in networks[group]])
+        outlook.believe(candidates[best])
+        left -= len(candidates[best].pipelines)
+    return chosen
 
 
-def _bound(pipelines: Sequence[Pipeline], probe: Mapping[str, Mapping[str, Any]], searching: Searching) -> list[Point]:
-    """Give the points that a network may reach at best."""
-    budget, recovered = searching.budget, _recovered(searching)
-    found = []
-    for one in pipelines:
-        for runtime in one.runtimes:
-            figures = probe.get(trial_key(one.name, runtime), {})
-            if "accuracy" not in figures or budget is None:
-                continue
-            lost = max(0.0, searching.score - figures["accuracy"])
-            accuracy = min(1.0, figures["accuracy"] + recovered * lost + _SLACK)
-            best = {**figures, "accuracy": accuracy}
-            if not budget.excess(runtime, best):
-                found.append(_point(runtime, best, budget))
-    return found
+class _Outlook:
+    """What is there, and what may come to it."""
+
+    def __init__(self, searching: Searching, budget: Budget) -> None:
+        self._budget = budget
+        self._score = searching.score
+        self._samples = samples(list(searching.tried.values()))
+        self._corner = corner(searching.tried, budget, searching.score)
+        self._have = points(searching.tried, budget, searching.score)
+        self._seen = Trials(searching.space, searching.tried).seen(searching.score)
+
+    @property
+    def least_gain(self) -> float:
+        """What is not worth a training."""
+        box = self._corner.size_bytes * self._corner.latency_ms * self._corner.loss
+        return _LEAST_GAIN * max(hypervolume(self._have, self._corner), _NOTHING * box)
+
+    def gain(self, candidate: Candidate) -> float:
+        """Give the hypervolume that a candidate is expected to add: the mean over what its accuracy may be."""
+        reached = self._expected(candidate)
+        covered = hypervolume(self._have, self._corner)
+        gains = []
+        for node in _NODES:
+            found = self._points(candidate, reached.mean + reached.deviation * node)
+            gains.append(hypervolume([*self._have, *found], self._corner) - covered if found else 0.0)
+        return candidate.chance * float(np.average(gains, weights=_WEIGHTS))
+
+    def believe(self, candidate: Candidate) -> None:
+        """Take a candidate for trained, as it is expected to become."""
+        gained = self._expected(candidate).mean
+        self._have = [*self._have, *self._points(candidate, gained)]
+        self._seen = [*self._seen, Seen(candidate.steps, gained, self._samples)]
+
+    def _expected(self, candidate: Candidate) -> Expected:
+        return expected(candidate.steps, self._seen, score=self._score, drop=_drop(self._budget, self._score))
+
+    def _points(self, candidate: Candidate, gained: float) -> list[Point]:
+        found = []
+        for runtime, costs in candidate.expected:
+            accuracy = min(1.0, self._score + gained)
+            hopeful = {name: cost / _DOUBT for name, cost in costs.items()}
+            if not self._budget.excess(runtime, {**hopeful, "accuracy": accuracy}):
+                found.append(_point(runtime, {**costs, "accuracy": accuracy}, self._budget, self._score))
+        return found
 
 
-def _recovered(searching: Searching) -> float:
-    """Give which share of what a probe loses full training gives back, as far as this search has seen it."""
-    seen = []
-    for found in searching.probes.values():
-        for key, figures in found.items():
-            lost = searching.score - figures.get("accuracy", searching.score)
-            if key in searching.tried and "accuracy" in searching.tried[key].figures and lost > _SLACK:
-                seen.append((searching.tried[key].figures["accuracy"] - figures["accuracy"]) / lost)
-    return min(1.0, fmean(seen) + _DOUBT) if seen else _RECOVERED
+def _point(runtime: str, figures: Mapping[str, Any], budget: Budget, score: float) -> Point:
+    """Give a variant's point: its loss is against the version, and none where it is better."""
+    lost = max(0.0, score - float(figures["accuracy"]))
+    return Point(float(figures["size_bytes"]), budget.latency_ms(runtime, figures), lost)
 
 
-def _point(runtime: str, figures: Mapping[str, Any], budget: Budget) -> Point:
-    return Point(float(figures["size_bytes"]), budget.latency_ms(runtime, figures), 1.0 - float(figures["accuracy"]))
-
-
-def _networks(searching: Searching) -> dict[str, list[Pipeline]]:
-    """Give the pipelines that are to be tried still, by the trained network that they share."""
-    trained = [one for one in searching.space if program_steps(one.steps)]
-    groups: dict[str, list[Pipeline]] = {}
-    for one in trained:
-        if any(trial_key(one.name, runtime) not in searching.tried for runtime in one.runtimes):
-            groups.setdefault(group_of(one, one.runtimes[0]), []).append(one)
-    return groups
-
-
-def _probe_unit(group: str, pipelines: Sequence[Pipeline]) -> Unit:
-    (unit,) = units_of(pipelines, (), 1.0)
-    short = [{**one, "steps": probe_steps(one["steps"])} for one in unit.spec["pipelines"]]
-    key = f"probe {group}"
-    return Unit(key=key, spec={"unit": key, "pipelines": short, "probe": PROBE_SHARE}, share=0.0)
-
-
-def _trained(static: Step) -> list[tuple[str, tuple[Step, ...]]]:
-    """Give the recipes that train: pruned, distilled, both, binary; each in float32 and int8 where that makes sense."""
-    networks: list[tuple[str, tuple[Step, ...]]] = []
-    for keep in _PRUNED:
-        networks.append((f"prune{round(100 * keep)}", (_prune(keep),)))
-    for width in _WIDTHS:
-        networks.append((f"distill{round(100 * width)}", (_distill(width),)))
-    networks.append(("distill50-prune50", (_distill(0.5), _prune(0.5))))
-    binarize: Step = {"op": "binarize", "ends": "int8", "training": {**_TRAINING, "epochs": 8}}
-    made = [
-        (f"{name}{suffix}", (*steps, *last))
-        for name, steps in networks
-        for suffix, last in (("", ()), ("-int8", (static,)))
-    ]
-    made += [("binary", (binarize,)), ("prune50-binary", (_prune(0.5), binarize))]
-    return made
-
-
-def _prune(keep: float) -> Step:
-    return {
-        "op": "prune",
-        "method": "channels",
-        "keep": keep,
-        "target": "macs",
-        "training": {**_TRAINING, "epochs": 8},
-    }
-
-
-def _distill(width: float) -> Step:
-    return {
-        "op": "distill",
-        "width": width,
-        "student": None,
-        "temperatures": [2.0, 4.0],
-        "weights": [0.5, 0.9],
-        "training": {**_TRAINING, "learning_rate": 0.05, "epochs": 16},
-    }
-
-
-def _fitting(recipes: Sequence[tuple[str, tuple[Step, ...]]], runtimes: Sequence[str], format: str) -> list[Pipeline]:
-    found = []
-    for name, steps in recipes:
-        able = tuple(runtime for runtime in runtimes if _fits(name, steps, runtime, format))
-        if able:
-            found.append(Pipeline(name, steps, able))
-    return found
-
-
-def _fits(name: str, steps: Sequence[Step], runtime: str, format: str) -> bool:
-    try:
-        check_runtime(name, steps, runtime, format)
-    except Invalid:
-        return False
-    return True
+def _drop(budget: Budget, score: float) -> float:
+    """Give the accuracy that may be lost."""
+    return max(score - budget.min_accuracy, 1e-3)

@@ -75,7 +75,6 @@ def distill(
     task: Task,
     example_inputs: Sequence[Tensor],
     seed: int,
-    has_to_gain: bool = True,
     said: Said = ignore,
 ) -> tuple[fx.GraphModule, dict[str, Any]]:
     """Train copies of a student with and without the teacher; gives the best with its figures.
@@ -83,7 +82,6 @@ def distill(
     Args:
         student: Takes and gives what the teacher does; where it starts from is its own weights.
         samples: With labels.
-        has_to_gain: Whether it is refused where the teacher did not help.
 
     Raises:
         Refused: `distill.no_gain`, telling both figures, `recipe.unsupported_task`, `training.missing_labels`,
@@ -112,7 +110,7 @@ def distill(
         "loss_alone": alone.loss,
         "held_out": len(trials.held_out),
     }
-    if has_to_gain and best.rank <= alone.rank:
+    if best.rank <= alone.rank:
         message = (
             f"With a teacher the student reaches {best.score:.4f} (loss {best.loss:.4f}) on the samples that were held "
             f"out, without one {alone.score:.4f} (loss {alone.loss:.4f})."

@@ -289,7 +289,6 @@ class Maker:
                 training=self._put(sandbox, "training"),
                 task=self._spec["task"],
                 seed=_SEED,
-                has_to_gain=self._spec.get("probe", 1.0) == 1.0,
                 **more,
             )
         self._report.log("info", f"{step['op']} ended: {json.dumps(applied.figures, sort_keys=True)[:800]}")

@@ -9,11 +9,10 @@ sets that are given by their path are read a part at a time. `task` is one of `s
                  of the files. Without it one input is `input`, and one output `output`.
     evaluate     {weights: file, dataset: file, task?} -> {accuracy, loss, samples}
     export       {weights: file} -> {model: ONNX bytes}
-    apply        {step, weights: file, training: file, task?, seed?, student?: {program: file, weights: file},
-                 has_to_gain?} -> {program, weights, figures, macs, parameters}
+    apply        {step, weights: file, training: file, task?, seed?, student?: {program: file, weights: file}}
+                 -> {program, weights, figures, macs, parameters}
                  `step` is the JSON of prune, distill, binarize, or of a quantize with `aware`, which is fine-tuned here
-                 and quantized afterwards. `has_to_gain`: false for a mere look at a student, which may be worse than
-                 one without a teacher then. What is open stays open: `open` what came out to go on with it.
+                 and quantized afterwards. What is open stays open: `open` what came out to go on with it.
     quantize     {model: ONNX file, step, calibration?: file, signature?, dataset?: file, task?} -> {model, figures}
                  `step` is the JSON of a quantize; `float_layers` by names, or by a count of the most sensitive ones:
                  `figures` has their `sensitivity` then, with the drop of the score on the data set.
@@ -164,7 +163,6 @@ class Opener:
         task: str = Task.CLASSIFICATION,
         seed: int = 0,
         student: dict[str, File] | None = None,
-        has_to_gain: bool = True,
     ) -> dict[str, Any]:
         """Do a step of a recipe; gives the new program, its weights, and figures."""
         program, signature = self._opened()
@@ -176,7 +174,7 @@ class Opener:
             )
         samples = read_samples(training, signature, noun="training", least=_MIN_TRAINING)
         examples = examples_of(signature)
-        made, figures = self._applied(wanted, net, samples, Task(task), seed, examples, student, has_to_gain)
+        made, figures = self._applied(wanted, net, samples, Task(task), seed, examples, student)
         seen = [torch.from_numpy(np.array(array)) for array in samples.take(slice(0, _MIN_TRAINING)).inputs.values()]
         counted = cost(made, seen)
         result = exported(made, examples, signature)
@@ -247,7 +245,6 @@ class Opener:
         seed: int,
         examples: list[Tensor],
         student: dict[str, File] | None,
-        has_to_gain: bool,
     ) -> tuple[fx.GraphModule, dict[str, Any]]:
         _, signature = self._opened()
         if isinstance(step, Distill):
@@ -265,7 +262,6 @@ class Opener:
                 task=task,
                 example_inputs=examples,
                 seed=seed,
-                has_to_gain=has_to_gain,
                 said=self.said,
             )
         lesson = lesson_of(task, samples, net)

@@ -44,8 +44,7 @@ def compress(task: Task, report: Report) -> dict[str, Any]:
 
     Args:
         task: `spec` has `format`, `task`, `signature`, `budget` and `factors`; the digests `program` and `weights` or
-            `file`, `calibration`, `evaluation`, `golden`, `training`; `kept`; and of the unit `pipelines` and `probe`,
-            the share of the evaluation set that a mere probe looks at (1: no probe).
+            `file`, `calibration`, `evaluation`, `golden`, `training`; `kept`; and of the unit `pipelines`.
 
     Raises:
         JobFailed: What keeps the whole version from being made: `program.not_loadable`, `export.failed`, ...
@@ -77,8 +76,6 @@ class _Unit:
         self._report = report
         self._wanted = wanted
         self._blobs = BlobStore(task.blobs)
-        self._probe = float(task.spec.get("probe", 1.0))
-        self._what = "" if self._probe == 1.0 else "probe of "
         self._maker = Maker(task, report)
 
     def run(self) -> None:
@@ -92,20 +89,13 @@ class _Unit:
             self._report.progress(0.05, "Opening the version.")
             original = self._maker.original()
             self._report.progress(0.3, "Exported.")
-            prover = Prover(self._task, share=self._probe)
+            prover = Prover(self._task)
         expected, reference = self._reference(prover, original)
         pairs = [(wanted, runtime) for wanted in self._wanted for runtime in wanted.runtimes]
-        probed = {}
         for number, (wanted, runtime) in enumerate(pairs):
             share = _MADE_SHARE + (1 - _MADE_SHARE) * number / len(pairs)
-            self._report.progress(share, f"{self._what}{wanted.name} on {runtime}.")
-            trial = self._try(wanted, runtime, prover, expected, reference)
-            if self._probe < 1.0:
-                probed[trial_key(wanted.name, runtime)] = {"code": trial["code"], **trial["figures"]}
-            else:
-                self._report.trial(trial)
-        if probed:
-            self._report.keep(self._task.spec["unit"], probed)
+            self._report.progress(share, f"{wanted.name} on {runtime}.")
+            self._report.trial(self._try(wanted, runtime, prover, expected, reference))
 
     def _warm_up(self, runtime: str) -> None:
         try:
@@ -118,8 +108,7 @@ class _Unit:
         """Give the version's own answers and its score, found once in a job."""
         kept = self._task.spec["kept"].get("reference")
         if kept is not None:
-            answers = decode_tensors(self._blobs.read(kept["answers"]))
-            return {name: array[: prover.samples] for name, array in answers.items()}, kept
+            return decode_tensors(self._blobs.read(kept["answers"])), kept
         expected = prover.answers(original)
         reference = {
             "score": prover.score(expected),
@@ -159,13 +148,13 @@ class _Unit:
             refusal = self._refusal(runtime, figures, reference)
             if refusal is not None:
                 trial |= {"state": TrialState.REFUSED.value, "code": refusal[0], "message": refusal[1]}
-            elif self._probe == 1.0:
+            else:
                 trial["variant"] = self._keep(file, proven["golden"])
         except JobFailed as error:
             state = TrialState.REFUSED if isinstance(error, JobRefused) else TrialState.FAILED
             trial |= {"state": state.value, "code": error.code, "message": error.message}
         said = f"{trial['code']}: {trial['message']}" if trial["code"] else _said(trial["figures"])
-        self._report.log(_LEVELS[TrialState(trial["state"])], f"{self._what}{wanted.name} on {runtime}: {said}")
+        self._report.log(_LEVELS[TrialState(trial["state"])], f"{wanted.name} on {runtime}: {said}")
         return trial
 
     def _refusal(

@@ -36,12 +36,11 @@ Arrays = dict[str, NDArray[Any]]
 class Prover:
     """Proves files against one version's own answers."""
 
-    def __init__(self, task: Task, *, share: float = 1.0) -> None:
+    def __init__(self, task: Task) -> None:
         """Read the data sets.
 
         Args:
             task: `spec` has `task`, `signature`, and the digests of `evaluation` and `golden`.
-            share: Of the evaluation set that is looked at, from its beginning.
         """
         self._task = task
         self._blobs = BlobStore(task.blobs)
@@ -49,8 +48,7 @@ class Prover:
         self._inputs = [spec["name"] for spec in signature["inputs"]]
         self._outputs = [spec["name"] for spec in signature["outputs"]]
         samples = _decode(self._blobs.read(task.spec["evaluation"]))
-        count = len(next(iter(samples.values())))
-        self.samples = max(1, round(count * share))
+        self.samples = len(next(iter(samples.values())))
         self._x = self._samples(samples, self.samples)
         self._y = {name: array[: self.samples] for name, array in samples.items() if name.partition(".")[0] == "y"}
         self._golden_x = self._samples(_decode(self._blobs.read(task.spec["golden"])), GOLDEN_SAMPLES)

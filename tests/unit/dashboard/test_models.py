@@ -206,13 +206,11 @@ def test_variant_when_shown_then_its_row_has_the_recipe_in_words_and_both_latenc
 
 
 def test_trials_when_not_measured_then_are_in_the_table_and_not_in_the_chart() -> None:
-    stopped = trial(
-        state="stopped", code="trial.stopped", message="It cannot win.", figures={"probe": {"accuracy": 0.9}}
-    )
+    stopped = trial(state="stopped", code="trial.stopped", message="It cannot win.", figures={})
     assert len(recipes.of_trials([stopped, trial()])) == 1
     row = trial_row(stopped)
     assert row["state"]["note"] == "It cannot win. [trial.stopped]"
-    assert (row["accuracy"], row["size"]) == ("90.0%", "–")
+    assert (row["accuracy"], row["size"]) == ("–", "–")
 
 
 @pytest.mark.parametrize(

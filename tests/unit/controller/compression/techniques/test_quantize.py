@@ -117,6 +117,7 @@ def test_static_file_when_loaded_then_all_its_layers_run_in_int8(tmp_path: Any) 
     kinds = [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
     assert (kinds.count("QLinearConv"), kinds.count("QGemm")) == (3, 2)
     assert {"Conv", "Gemm", "MatMul"} & set(kinds) == set()
+    assert kinds[-1] == "QGemm"  # its output is float as it is
 
 
 @pytest.mark.parametrize(

@@ -87,14 +87,10 @@ def test_float_layers_when_counted_then_are_the_most_sensitive_ones(files: dict[
     assert all(abs(one["drop"]) < 0.05 for one in judged["sensitivity"])
 
 
-def test_student_when_merely_looked_at_then_need_not_gain_by_its_teacher(
-    opener: Opener, files: dict[str, bytes]
-) -> None:
+def test_student_when_its_teacher_does_not_help_then_is_refused(opener: Opener, files: dict[str, bytes]) -> None:
     step = Distill(width=0.25, temperatures=[100.0], weights=[1.0], training=Training(epochs=1, learning_rate=0.05))
     asked = {"op": "apply", "step": step.model_dump(), "weights": files["weights"], "training": files["training"]}
-    assert opener.answer({**asked, "has_to_gain": True})["code"] == "distill.no_gain"
-    looked_at = opener.answer({**asked, "has_to_gain": False})
-    assert (looked_at["ok"], looked_at["macs"] < 0.25 * opener.answer({"op": "cost"})["macs"]) == (True, True)
+    assert opener.answer(asked)["code"] == "distill.no_gain"
 
 
 class Pair(nn.Module):
