@@ -7,30 +7,31 @@ is a program that works is found out in the runner's sandbox.
 import zipfile
 from typing import BinaryIO, Final
 
-import numpy as np
-
 from controller.artifacts.formats import ZIP_ERRORS
+from controller.artifacts.tensor_file import Malformed, Read, TensorFile
 from controller.errors import Invalid
-from shoal.wire.errors import WireError
-from shoal.wire.tensors import Tensors, decode_tensors
 
-MAX_TENSOR_FILE_BYTES: Final = 512 * 1024**2  # is read into memory
+MAX_TENSOR_FILE_BYTES: Final = 512 * 1024**2  # workers and devices read it into memory
+_MAX_WEIGHTS_HEADER_BYTES: Final = 16 * 1024**2  # some hundred thousand tensors
 _MAX_ARCHIVE_ENTRIES: Final = 100_000
 _MAX_FORMAT_BYTES: Final = 16
 
 
-def check_weights(data: bytes) -> None:
+def check_weights(read: Read, size_bytes: int) -> None:
     """Check that these are a model's weights: safetensors, at least one tensor, all values finite.
 
     Raises:
         Invalid: `model.bad_weights`.
     """
-    tensors = _decode(data, "model.bad_weights")
-    if not tensors:
-        raise Invalid("model.bad_weights", "The weights hold no tensor.")
-    for name, array in tensors.items():
-        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-            raise Invalid("model.bad_weights", f"{name[:100]} has NaN or infinite values.")
+    try:
+        file = TensorFile(read, size_bytes, max_header_bytes=_MAX_WEIGHTS_HEADER_BYTES)
+        if not file.tensors:
+            raise Malformed("it holds no tensor")
+        for name in file.tensors:
+            if not file.is_finite(name):
+                raise Malformed(f"{name[:100]} has NaN or infinite values")
+    except Malformed as error:
+        raise Invalid("model.bad_weights", f"The file is no model's weights as safetensors: {error}.") from error
 
 
 def check_program(file: BinaryIO, what: str) -> None:
@@ -59,10 +60,3 @@ def check_program(file: BinaryIO, what: str) -> None:
                 raise refusal
     except ZIP_ERRORS as error:
         raise refusal from error
-
-
-def _decode(data: bytes, code: str) -> Tensors:
-    try:
-        return decode_tensors(data)
-    except WireError as error:
-        raise Invalid(code, str(error)) from error

@@ -1,4 +1,4 @@
-"""Artifacts: the rows that name bytes, and the bytes read, whole where they are small, else only the wanted pieces.
+"""Artifacts: the rows that name bytes, and the bytes, of which only the wanted pieces are read.
 
 An artifact that nobody names is forgotten after a while (`controller.collection`).
 """
@@ -9,6 +9,7 @@ from typing import BinaryIO, Final, cast
 from sqlalchemy.orm import Session
 
 from controller.artifacts.tables import ArtifactRow
+from controller.artifacts.tensor_file import Read
 from controller.blobs import BlobStore
 from controller.db import utc_now
 from controller.errors import Invalid, NotFound
@@ -41,14 +42,14 @@ def get_artifact(session: Session, sha256: str) -> ArtifactRow:
     return row
 
 
-def read_whole(blobs: BlobStore, row: ArtifactRow, *, most: int) -> bytes:
-    """Give an artifact's bytes.
+def reader(blobs: BlobStore, row: ArtifactRow, *, most: int) -> Read:
+    """Give what reads an artifact's bytes from a place up to another.
 
     Raises:
         Invalid: `artifact.too_large`.
     """
     _require_size(row, most)
-    return blobs.read(row.sha256)
+    return lambda start, end: b"".join(blobs.stream(row.sha256, start, end))
 
 
 def open_blob(blobs: BlobStore, row: ArtifactRow, *, most: int) -> BinaryIO:

@@ -17,7 +17,7 @@ from controller import events
 from controller.artifacts import checks, formats
 from controller.artifacts.lineage import VersionSource, VersionState
 from controller.artifacts.models import check_signature
-from controller.artifacts.stored import get_artifact, open_blob, read_whole
+from controller.artifacts.stored import get_artifact, open_blob, reader
 from controller.artifacts.tables import ArtifactRow, ModelRow, VersionRow
 from controller.blobs import BlobStore
 from controller.db import utc_now
@@ -188,6 +188,6 @@ def _check(blobs: BlobStore, artifacts: Mapping[str, ArtifactRow], format: str) 
         if what == "file":
             formats.check_file(open_blob(blobs, row, most=formats.MAX_FILE_BYTES), row.size_bytes, format)
         elif what == "weights":
-            checks.check_weights(read_whole(blobs, row, most=checks.MAX_TENSOR_FILE_BYTES))
+            checks.check_weights(reader(blobs, row, most=checks.MAX_TENSOR_FILE_BYTES), row.size_bytes)
         else:
             checks.check_program(open_blob(blobs, row, most=formats.MAX_FILE_BYTES), what.removesuffix("_program"))
