@@ -36,12 +36,14 @@ class AgentSettings:
     Attributes:
         state: Its folder; the log stands in it.
         runtimes: What it offers, comma-separated.
+        python: That it runs on.
     """
 
     state: Path
     runtimes: str
     token: str
     device_url: str
+    python: str = sys.executable
 
     @property
     def data(self) -> Path:
@@ -96,16 +98,19 @@ def agents(settings: list[AgentSettings]) -> Iterator[list[subprocess.Popen[str]
                 "SHOAL_AGENT_TELEMETRY_INTERVAL_S": "5",
             }
             with (one.state / "agent.log").open("ab") as log:
-                processes.append(_start(["-m", "agent", "run"], environment, stdout=log, stderr=log))
+                arguments = ["-m", "agent", "run"]
+                processes.append(_start(arguments, environment, python=one.python, stdout=log, stderr=log))
         yield processes
     finally:
         _stop(processes)
 
 
-def _start(arguments: list[str], environment: dict[str, str] | None = None, **streams: Any) -> subprocess.Popen[str]:
+def _start(
+    arguments: list[str], environment: dict[str, str] | None = None, *, python: str = sys.executable, **streams: Any
+) -> subprocess.Popen[str]:
     # A session of its own: Ctrl-C reaches the scenario alone, which then ends these in order.
     return subprocess.Popen(
-        [sys.executable, *arguments],
+        [python, *arguments],
         env={**os.environ, **(environment or {})},
         text=True,
         stdin=subprocess.DEVNULL,

@@ -139,8 +139,12 @@ class Workbench:
         """Give all variants of a model's version 1."""
         return self.client.models.list_variants(model, 1).items
 
-    def device(self, name: str, runtimes: Sequence[str]) -> Device:
-        """Start an agent, and wait until it is online."""
+    def device(self, name: str, runtimes: Sequence[str], python: str = sys.executable) -> Device:
+        """Start an agent, and wait until it is online.
+
+        Args:
+            python: That it runs on; it may have other runtimes than this one.
+        """
         token = self.client.enrollment_tokens.create(
             EnrollmentTokenRequest(name=name, labels={"name": name}, max_uses=1, expires_in_s=3600)
         ).token
@@ -149,6 +153,7 @@ class Workbench:
             runtimes=",".join(runtimes),
             token=token,
             device_url=self.address.device_url,
+            python=python,
         )
         self._agents += self.opened.enter_context(fleet.agents([settings]))
 

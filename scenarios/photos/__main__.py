@@ -37,6 +37,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         default=list(plan.RUNTIMES),
         help="which get variants; executorch, litert and openvino need the toolchain",
     )
+    parser.add_argument(
+        "--executorch-python",
+        metavar="PATH",
+        help="a Python with shoal[agent,executorch]: by it a second device measures the ExecuTorch file",
+    )
 
 
 def _voyage(bench: Workbench, options: argparse.Namespace) -> None:
@@ -51,7 +56,11 @@ def _voyage(bench: Workbench, options: argparse.Namespace) -> None:
     variants = bench.variants(plan.MODEL)
     bench.stage.step("A device measures what it can run")
     device = bench.device("device", [one for one in plan.ON_THE_DEVICE if one in available_runtimes()])
-    profiles = {profile.variant_id: profile for profile in bench.profile(plan.MODEL, device)}
+    measured = bench.profile(plan.MODEL, device)
+    if options.executorch_python is not None:
+        other = bench.device("executorch", ["executorch"], options.executorch_python)
+        measured = bench.profile(plan.MODEL, other)
+    profiles = {profile.variant_id: profile for profile in measured}
     bench.stage.step("It gets the best, and is asked a photo as it is")
     got = bench.roll_out(plan.MODEL, f"id in ({device.id})")
     for photo in found[:3]:
