@@ -23,7 +23,7 @@ from agent.freshness import Freshness
 from agent.hardware import kept
 from agent.identity import Identity
 from agent.incremental import Incremental
-from agent.inference import Inference
+from agent.inference import Inference, try_variant
 from agent.inventory import Inventory, survey
 from agent.journal import Journal
 from agent.learning import Learning
@@ -62,6 +62,7 @@ class Agent:
             inference=self._inference,
             outbox=self._outbox,
             door=self._open_door,
+            trial=functools.partial(try_variant, options_of=settings.options_of),
         )
         self._learning = Learning(settings.state / "learning", settings.data_folder(), self._open_door)
         self._incremental = Incremental(learning=self._learning, inference=self._inference, outbox=self._outbox)
@@ -70,6 +71,7 @@ class Agent:
             held=store,
             door=self._open_door,
             runtimes=lambda: facts.offered_runtimes(settings),
+            options_of=settings.options_of,
         )
         self._inventory = Inventory(
             settings,

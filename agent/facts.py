@@ -68,6 +68,7 @@ def read_facts(
             python=platform.python_version(),
             agent_version=VERSION,
             runtimes=offered_runtimes(settings),
+            runtime_options=settings.options(),
             can_train=find_spec("torch") is not None,
             hardware_id=hardware_id(settings, root=root),
             board=board.name(root=root),

@@ -6,6 +6,7 @@ The process itself is `agent.serving`; a variant is tried in a process of its ow
 import asyncio
 import logging
 import socket
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,6 +74,7 @@ class Inference:
     """The serving process."""
 
     def __init__(self, settings: Settings, journal: Journal) -> None:
+        self._options_of = settings.options_of
         self._host = settings.inference_host
         self._port = settings.inference_port or _kept_port(self._host, journal)
         self._child: Child | None = None
@@ -108,7 +110,7 @@ class Inference:
             task=variant.task,
             signature=msgspec.to_builtins(variant.signature),
             preprocessing=msgspec.to_builtins(variant.preprocessing),
-            options=variant.options,
+            options=self._options_of(variant.runtime),
         )
         return msgspec.convert(answer, Loaded)
 
@@ -164,8 +166,13 @@ class Inference:
         await child.ask("watch", timeout_s=10, monitors=msgspec.to_builtins(self.monitors))
 
 
-async def try_variant(variant: DesiredVariant, path: Path, golden: Path) -> GoldenResult:
+async def try_variant(
+    variant: DesiredVariant, path: Path, golden: Path, *, options_of: Callable[[str], Mapping[str, str]]
+) -> GoldenResult:
     """Load a variant in a process of its own and run its golden set: what crashes there harms nobody.
+
+    Args:
+        options_of: Gives a runtime's options on this machine.
 
     Raises:
         AgentError: As `Child.ask`.
@@ -179,7 +186,7 @@ async def try_variant(variant: DesiredVariant, path: Path, golden: Path) -> Gold
             runtime=variant.runtime,
             path=str(path),
             signature=msgspec.to_builtins(variant.signature),
-            options=variant.options,
+            options=dict(options_of(variant.runtime)),
         )
         answer = await trial.ask("golden", timeout_s=_LOAD_TIMEOUT_S, path=str(golden), task=variant.task)
         return msgspec.convert(answer, GoldenResult)

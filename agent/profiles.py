@@ -37,6 +37,7 @@ class Profiles:
         folder: Of what is fetched for them.
         held: What the device has for serving; only read.
         runtimes: What the device offers now, name to version.
+        options_of: Gives a runtime's options on this machine.
         root: The root folder of the machine.
     """
 
@@ -47,12 +48,14 @@ class Profiles:
         held: ArtifactStore,
         door: Callable[[], Door],
         runtimes: Callable[[], Mapping[str, str]],
+        options_of: Callable[[str], Mapping[str, str]],
         root: Path = Path("/"),
     ) -> None:
         self._store = ArtifactStore(folder)
         self._held = held
         self._door = door
         self._runtimes = runtimes
+        self._options_of = options_of
         self._root = root
         self._used: dict[str, set[str]] = {}  # execution -> digests that it needs
 
@@ -74,7 +77,7 @@ class Profiles:
             runner = Child("shoal.runtimes.runner")
             try:
                 await runner.start()
-                told = _told(variant, spec.threads)
+                told = _told(variant, spec.threads, self._options_of(variant.runtime))
                 loaded = await runner.ask("load", timeout_s=_LOAD_TIMEOUT_S, path=str(path), **told)
                 if loaded["sha256"] != variant.artifact.sha256:
                     message = "The file that was loaded is not the one that was asked for; the disk may be failing."
@@ -155,9 +158,9 @@ class Profiles:
         return max(meters.temperatures_celsius(root=self._root).values(), default=None)
 
 
-def _told(variant: DesiredVariant, threads: int) -> dict[str, Any]:
+def _told(variant: DesiredVariant, threads: int, options: Mapping[str, str]) -> dict[str, Any]:
     """Give what a load says of a variant; without threads the runner's own default, which serving has too."""
-    told: dict[str, Any] = {"runtime": variant.runtime, "options": variant.options}
+    told: dict[str, Any] = {"runtime": variant.runtime, "options": dict(options)}
     if variant.signature is not None:
         told["signature"] = msgspec.to_builtins(variant.signature)
     return told if not threads else {**told, "threads": threads}

@@ -14,7 +14,7 @@ import msgspec
 
 from agent.door import Door, patiently
 from agent.errors import AgentError
-from agent.inference import Loaded, try_variant
+from agent.inference import Loaded
 from agent.journal import HeldSlot, Journal
 from agent.outbox import Outbox
 from agent.steps import Held, Step, StepKind, next_step
@@ -67,7 +67,7 @@ class Rollouts:
         inference: Serving,
         outbox: Outbox,
         door: Callable[[], Door],
-        trial: Trial = try_variant,
+        trial: Trial,
     ) -> None:
         self._journal = journal
         self._store = store

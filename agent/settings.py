@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, Final, Self, get_type_hints
 
 from agent.errors import AgentError
+from shoal.wire.runtimes import FORMATS
 
 DEFAULT_CONFIG: Final = Path("/etc/shoal/agent.toml")
 _MAX_FILE_BYTES: Final = 64 * 1024
 _FOUND: Final = frozenset({"credentials", "sources"})  # fields that nobody sets by name
+_OPTION: Final = rf"({'|'.join(FORMATS)})\.[a-z]{{1,32}}=[^,\s][^,]{{0,199}}"
 _RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "instance": (
         lambda value: re.fullmatch(r"[A-Za-z0-9._-]{0,64}", value) is not None,
@@ -27,6 +29,10 @@ _RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "telemetry_interval_s": (lambda value: math.isfinite(value) and value > 0, "a number of seconds above 0"),
     "telemetry_send_interval_s": (lambda value: math.isfinite(value) and value > 0, "a number of seconds above 0"),
     "telemetry_bytes_per_day": (lambda value: 0 <= value <= 2**40, "a number of bytes, 0 to 2^40"),
+    "runtime_options": (
+        lambda value: value == "" or re.fullmatch(_OPTION + "(," + _OPTION + "){0,15}", value) is not None,
+        "runtime.option=value, at most 16 of them, comma-separated, of the runtimes and options in docs/runtimes.md",
+    ),
     "measure": (lambda value: value in ("on", "off"), "on or off"),
     "blobs_http": (lambda value: value in ("on", "off"), "on or off"),
     "log_level": (lambda value: value in logging.getLevelNamesMapping(), "DEBUG, INFO, WARNING, ERROR or CRITICAL"),
@@ -44,6 +50,7 @@ class Settings:
         token_file: File that holds the token; empty: `token` among systemd's credentials, if it is there.
         instance: Tells several agents on one machine apart; part of the hardware digest.
         runtimes: Names that narrow the installed runtimes, comma-separated; empty: all that are installed.
+        runtime_options: What runtimes use on this machine, comma-separated: `openvino.device=NPU`.
         data: Folder of local data sets; empty: `data` in `state`.
         inference_host, inference_port: Where the Open Inference Protocol is served; port 0: a free one, then kept.
         telemetry_interval_s, telemetry_send_interval_s: How often the device is looked at, and how often what was seen
@@ -63,6 +70,7 @@ class Settings:
     token_file: str = ""
     instance: str = ""
     runtimes: str = ""
+    runtime_options: str = ""
     data: str = ""
     inference_host: str = "127.0.0.1"
     inference_port: int = 0
@@ -114,6 +122,20 @@ class Settings:
     def narrowed(self) -> set[str]:
         """Give the runtimes that are allowed; empty: no restriction."""
         return {name.strip() for name in self.runtimes.split(",") if name.strip()}
+
+    def options(self) -> dict[str, str]:
+        """Give the runtimes' options by `runtime.option`."""
+        told = (one.partition("=") for one in self.runtime_options.split(",") if one)
+        return {name: value for name, _, value in told}
+
+    def options_of(self, runtime: str) -> dict[str, str]:
+        """Give a runtime's options by name.
+
+        >>> Settings(runtime_options="openvino.device=NPU,litert.delegate=/usr/lib/a.so").options_of("openvino")
+        {'device': 'NPU'}
+        """
+        told = {name.partition("."): value for name, value in self.options().items()}
+        return {option: value for (of, _, option), value in told.items() if of == runtime}
 
 
 def setting_kinds() -> dict[str, type]:

@@ -109,6 +109,7 @@ def _read(settings: Settings) -> dict[str, Any]:
         "state_folder": str(settings.state),
         "settings_from": list(settings.sources),
         "runtimes": offered_runtimes(settings),
+        "runtime_options": settings.options(),
         "hardware_id": hardware_id(settings),
         "instance": settings.instance,
         "certificate_expires_at": "",
@@ -152,9 +153,11 @@ def screen(status: dict[str, Any], *, width: int = 100, now: datetime | None = N
         lines.append(("certificate", _end(status["certificate_expires_at"], now or datetime.now(UTC))))
     hardware = status["hardware_id"][:12] if status["hardware_id"] else "nothing tells this machine apart"
     instance = f", instance {status['instance']}" if status["instance"] else ""
+    options = ", ".join(f"{name} = {value}" for name, value in status["runtime_options"].items())
     lines += [
         ("hardware", hardware + instance),
         ("runtimes", ", ".join(f"{name} {version}" for name, version in status["runtimes"].items()) or "none"),
+        *([("runtimes use", options)] if options else []),
         ("settings", ", ".join(status["settings_from"]) or "none set, all by default"),
         ("state folder", status["state_folder"]),
     ]

@@ -22,7 +22,13 @@ _VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.NUMBER: st.sampled_from(NUMBERS),
     Kind.BOOLEAN: st.booleans(),
 }
-_KEYS = {"labels": LABELS, "serves": MODELS, "facts.runtimes": TEXTS[-4:], "facts.temperatures_celsius": ("cpu",)}
+_KEYS = {
+    "labels": LABELS,
+    "serves": MODELS,
+    "facts.runtimes": TEXTS[-4:],
+    "facts.runtime_options": ("openvino.device", "litert.delegate"),
+    "facts.temperatures_celsius": ("cpu",),
+}
 _TYPES = {Kind.TEXT: (str, DeviceState), Kind.NUMBER: (int, float), Kind.BOOLEAN: (bool,)}
 _ORDER = (Op.LT, Op.LE, Op.GT, Op.GE)
 

@@ -37,12 +37,15 @@ def class_of(facts: Mapping[str, Any]) -> HardwareClass:
     processor, machine = _text(facts.get("cpu_model")), _text(facts.get("machine"))
     cores, memory = facts.get("cpu_cores"), rounded_memory(facts.get("memory_bytes"))
     accelerators = _accelerators(facts.get("accelerators") or ())
+    options = sorted((facts.get("runtime_options") or {}).items())
     parts = [board, processor, machine, cores, sorted(facts.get("isa") or ()), accelerators, memory]
+    parts += [options] if options else []
     digest = hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()[:12]
     named = [board, processor or machine]
     named += [f"{cores} {'core' if cores == 1 else 'cores'}"] if cores else []
     named += [_size(memory)] if memory else []
     named += [name for _, _, name in accelerators]
+    named += [f"{option}={value}" for option, value in options]
     return HardwareClass(digest=digest, words=", ".join(part for part in named if part) or "unknown hardware")
 
 

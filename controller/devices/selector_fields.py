@@ -115,6 +115,7 @@ MEANINGS: Final[dict[str, str]] = {
     "facts.python": "Version of Python.",
     "facts.agent_version": "Of the agent that read the facts.",
     "facts.runtimes": "Installed inference runtimes and their versions.",
+    "facts.runtime_options": "What its runtimes use, such as openvino.device.",
     "facts.can_train": "It can learn.",
     "facts.hardware_id": "Digest of what identifies the machine.",
     "facts.board": "As the device tree or the firmware names it.",

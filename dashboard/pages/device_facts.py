@@ -14,6 +14,7 @@ _KNOWN: Final = frozenset(
         "python",
         "agent_version",
         "runtimes",
+        "runtime_options",
         "can_train",
         "hardware_id",
         "board",
@@ -149,10 +150,13 @@ def _measured(facts: Mapping[str, Any]) -> Facts:
 def _software(facts: Mapping[str, Any]) -> Facts:
     offered = facts.get("runtimes")
     versions = sorted(offered.items()) if isinstance(offered, Mapping) else []
+    told = facts.get("runtime_options")
+    options = told if isinstance(told, Mapping) else {}
     return [
         ("Host name", facts.get("hostname")),
         ("System", facts.get("system")),
         ("Runtimes", ", ".join(f"{wording.runtime(name)} {version}" for name, version in versions)),
+        ("Runtimes use", ", ".join(f"{name} = {value}" for name, value in sorted(options.items()))),
         ("Can train", _yes_no(facts.get("can_train"))),
         ("Agent", facts.get("agent_version")),
         ("Python", facts.get("python")),

@@ -103,6 +103,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         runtimes: Installed inference runtimes that the agent offers, name to version.
+        runtime_options: What they use on this machine, `runtime.option` to value: `openvino.device` to `NPU`.
         can_train: Whether the training process can start (torch is installed and allowed).
         isa: Instruction sets that matter to neural networks, as Linux calls them: `neon`, `dotprod`, `i8mm`, `sve`,
             `fp16`, `bf16`, `avx2`, `avx512f`, `avx512_vnni`, `avx_vnni`, `amx_int8` (docs/facts.md has all).
@@ -124,6 +125,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     agent_version: ShortText
     runtimes: Annotated[dict[ShortText, ShortText], msgspec.Meta(max_length=32)]
     can_train: bool
+    runtime_options: Annotated[dict[ShortText, ShortText], msgspec.Meta(max_length=16)] = {}
     hardware_id: ShortText | None = None
     board: ShortText | None = None
     cpu_model: ShortText | None = None

@@ -33,7 +33,6 @@ class DesiredVariant(msgspec.Struct, frozen=True, kw_only=True):
         format: Of the file: `onnx`, `tflite`, `torchscript`, `ptl`, `pte`, `openvino`, `eim`.
         signature: What the model takes and gives; the names are those of its outside, the file's own may differ.
         preprocessing: What is done to raw data that comes instead of the inputs.
-        options: Of the runtime, e.g. a device or a delegate, as its back end documents them.
     """
 
     model: ShortText
@@ -50,7 +49,6 @@ class DesiredVariant(msgspec.Struct, frozen=True, kw_only=True):
     format: ShortText = "onnx"
     signature: Signature | None = None
     preprocessing: Preprocessing = []
-    options: dict[ShortText, ShortText] = {}
 
 
 class Desired(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="desired"):

@@ -17,6 +17,7 @@ from agent.executions import NeverDone
 from agent.hardware import meters
 from agent.identity import Identity
 from agent.profiles import Profiles
+from agent.settings import Settings
 from shoal.wire.devices import ArtifactRef
 from shoal.wire.executions import ExecutionKind, Offer
 from shoal.wire.profiles import ProfileResult, ProfileSpec
@@ -48,13 +49,18 @@ def offer(model: bytes = MODEL, golden: bytes = GOLDEN, **others: Any) -> Offer:
 class Device:
     """A device that has fetched already what it serves."""
 
-    def __init__(self, folder: Path, identity: Identity, runtimes: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, identity: Identity, runtimes: Mapping[str, str], options: str = "") -> None:
         self.held = ArtifactStore(folder / "artifacts")
         self.folder = folder / "profiles"
         self.root = folder / "root"
         self.told: list[tuple[float, str]] = []
         self.profiles = Profiles(
-            self.folder, held=self.held, door=lambda: Door(identity), runtimes=lambda: runtimes, root=self.root
+            self.folder,
+            held=self.held,
+            door=lambda: Door(identity),
+            runtimes=lambda: runtimes,
+            options_of=Settings(runtime_options=options).options_of,
+            root=self.root,
         )
         for data in (MODEL, GOLDEN):
             self.give(data)
@@ -97,6 +103,25 @@ def test_runtime_when_the_device_does_not_offer_it_then_is_never_done(tmp_path: 
     with pytest.raises(NeverDone) as refusal:
         Device(tmp_path, identity, {"litert": "1"}).measure(offer())
     assert refusal.value.code == "runtime.missing"
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ("onnxruntime.provider=CPUExecutionProvider,litert.delegate=/nowhere.so", ""),
+        ("onnxruntime.provider=NowhereExecutionProvider", "runtime.bad_option"),
+    ],
+)
+def test_options_when_the_machine_has_them_then_the_runtime_gets_its_own(
+    tmp_path: Path, identity: Identity, options: str, code: str
+) -> None:
+    made = Device(tmp_path, identity, {"onnxruntime": "1"}, options)
+    if not code:
+        assert made.measure(offer()).golden.passed
+        return
+    with pytest.raises(AgentError) as failure:
+        made.measure(offer())
+    assert failure.value.code == code
 
 
 def test_offer_when_it_is_malformed_then_is_never_done(device: Device) -> None:

@@ -106,10 +106,21 @@ def test_settings_when_a_named_file_cannot_be_read_then_says_why(tmp_path: Path,
         ("LOG_LEVEL", "loud"),
         ("INSTANCE", "ä"),
         ("STATE", "~nobody-of-that-name/x"),
+        ("RUNTIME_OPTIONS", "openvino"),
+        ("RUNTIME_OPTIONS", "abacus.colour=blue"),
+        ("RUNTIME_OPTIONS", "openvino.device="),
+        ("RUNTIME_OPTIONS", "openvino.device=NPU,"),
+        ("RUNTIME_OPTIONS", ",".join(["openvino.device=NPU"] * 17)),
     ],
 )
 def test_settings_when_a_variable_is_wrong_then_names_it(name: str, text: str) -> None:
     assert refusal({f"SHOAL_AGENT_{name}": text}).startswith(f"SHOAL_AGENT_{name} ")
+
+
+def test_options_when_there_are_several_then_each_runtime_has_its_own() -> None:
+    told = Settings(runtime_options="openvino.device=GPU.1,litert.delegate=/usr/lib/lib edge.so")
+    assert told.options() == {"openvino.device": "GPU.1", "litert.delegate": "/usr/lib/lib edge.so"}
+    assert (told.options_of("litert"), told.options_of("armnn")) == ({"delegate": "/usr/lib/lib edge.so"}, {})
 
 
 def layers(folder: Path) -> dict[str, dict[str, str]]:

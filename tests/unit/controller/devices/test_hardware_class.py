@@ -43,6 +43,7 @@ def test_class_when_only_names_addresses_and_what_moves_differ_then_is_the_same(
         {"isa": ["neon"]},
         {"memory_bytes": 4 * 2**30},
         {"accelerators": [HAILO]},
+        {"runtime_options": {"openvino.device": "NPU"}},
     ],
 )
 def test_class_when_hardware_differs_then_is_another(difference: dict[str, Any]) -> None:
