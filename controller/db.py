@@ -6,7 +6,7 @@ write transactions begin IMMEDIATE so that two writers queue instead of failing 
 
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,7 @@ _NAMING: Final = {
     "pk": "pk_%(table_name)s",
 }
 
+_PATIENCE_S: Final = 30  # how long a write to SQLite waits for another one
 _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Json = JSON().with_variant(JSONB(), "postgresql")
 
@@ -108,11 +109,10 @@ class Database:
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         if self.is_sqlite and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            self.engine = create_engine(parsed, connect_args={"check_same_thread": False, "timeout": 30})
+            self.engine = create_engine(parsed, connect_args={"check_same_thread": False, "timeout": _PATIENCE_S})
         else:
             self.engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10)
-        # SQLite lets one write at a time: those of this process queue here, in order, instead of polling the file.
-        self._turn: AbstractContextManager[object] = threading.RLock() if self.is_sqlite else nullcontext()
+        self._turn = threading.Lock()
         self.sessions = sessionmaker(self.engine, expire_on_commit=False)
         if self.is_sqlite:
             _prepare_sqlite(self.engine, self.sessions)
@@ -120,13 +120,27 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Open one transaction; commit at the end, roll back on any error."""
-        with self._turn, self.sessions() as session:
+        with self._in_turn(), self.sessions() as session:
             try:
                 yield session
                 session.commit()
             except BaseException:
                 session.rollback()
                 raise
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """Let one write of this process at a time to SQLite, which has the others poll the file.
+
+        With a lock that any thread may give back: a request's transaction ends in another thread than it began in when
+        the door has its threads at work. Who has waited too long polls the file after all, and is refused by SQLite.
+        """
+        has_turn = self.is_sqlite and self._turn.acquire(timeout=_PATIENCE_S)
+        try:
+            yield
+        finally:
+            if has_turn:
+                self._turn.release()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

@@ -17,6 +17,26 @@ from tests import objectstore
 from tests.objectstore import ObjectStore
 from tests.rig import BrokerAt, broker_plan, free_port, is_listening, wait_for
 
+# Hundreds of processes start here, and without its bytecode each of them would compile all of Shoal.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# The folders whose files take longest come first, so that no worker is alone with one of them in the end.
+LONGEST_FIRST = ("e2e", "integration", "conformance", "numerics")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep our order: xdist would begin with the files that have most tests, and those are the quick ones."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with the longest tests first."""
+
+    def place(item: pytest.Item) -> int:
+        folders = item.path.parts
+        return next((number for number, name in enumerate(LONGEST_FIRST) if name in folders), len(LONGEST_FIRST))
+
+    items.sort(key=place)
+
 
 def require(found: str | None, package: str, command: str = "") -> str:
     """Give the program, or skip with its install command; with CI=true its absence is a failure.

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from sqlalchemy import func, select
 
-from controller import migrate
 from controller.blobs import BlobStore
 from controller.db import Database, utc_now
 from controller.events import OutboxRow
@@ -20,6 +19,7 @@ from controller.settings import Settings
 from controller.telemetry import fold, service
 from shoal.wire import envelope, topics
 from shoal.wire.telemetry import Telemetry
+from tests.databases import make_tables
 from tests.rows import add_device
 
 CAM = "d-abcdefghijklmno2"
@@ -63,7 +63,7 @@ class House:
 
 def open_house(database: Database, folder: Path) -> House:
     """Give a house with two devices."""
-    migrate.upgrade(database)
+    make_tables(database)
     with database.transaction() as session:
         add_device(session, CAM, labels={"site": "lyon"})
         add_device(session, PRESS, labels={"site": "nice"})

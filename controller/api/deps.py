@@ -4,13 +4,13 @@ The transaction is committed before the answer is sent (scope `function`), so th
 failed commit takes back. Who calls is read in a transaction of its own, so that a slow upload holds no lock.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any, Final
 
-from anyio import from_thread
+from anyio import Lock, from_thread
 from fastapi import Depends, Request
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Query
@@ -29,13 +29,18 @@ from controller.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What the composition root hands to the API."""
+    """What the composition root hands to the API.
+
+    Attributes:
+        turn: Of the requests that write to SQLite.
+    """
 
     settings: Settings
     database: Database
     blobs: BlobStore
     url_signer: UrlSigner
     ca_digest: str
+    turn: Lock = field(default_factory=Lock)
 
 
 def parts_of(request: Request) -> Parts:
@@ -68,7 +73,16 @@ def _reading(parts: PartsOf) -> Iterator[Session]:
         yield session
 
 
-def _writing(parts: PartsOf) -> Iterator[Session]:
+async def _turn(parts: PartsOf) -> AsyncIterator[None]:
+    """Let requests that write to SQLite wait here: in threads, many of them would keep out the one whose turn it is."""
+    if not parts.database.is_sqlite:
+        yield
+        return
+    async with parts.turn:
+        yield
+
+
+def _writing(parts: PartsOf, _in_turn: Annotated[None, Depends(_turn, scope="function")]) -> Iterator[Session]:
     with parts.database.transaction() as session:
         yield session
 

@@ -72,28 +72,35 @@ def show_lineage(model: str, _caller: Reader, session: Reading) -> Lineage:
 
 
 @router.post("/models/{model}/versions", status_code=201)
-def create_version(model: str, body: VersionRequest, caller: Changer, session: Writing, parts: PartsOf) -> Version:
+def create_version(model: str, body: VersionRequest, caller: Changer, parts: PartsOf) -> Version:
     """Give a model its next version, from artifacts that were uploaded before, and have it looked at in a job."""
     if body.format in _CODE:
         require(caller.role, Permission.UPLOAD_PROGRAM)
-    row = service.create_version(
-        session,
-        model=model,
-        format=body.format,
-        train_program=body.train_program,
-        eval_program=body.eval_program,
-        weights=body.weights,
-        file=body.file,
-        source=VersionSource.UPLOADED,
-        parent_id=None,
-        lineage={"notes": body.notes} if body.notes else {},
-        actor=caller.name,
-        blobs=parts.blobs,
-    )
-    inspection.start(session, row, caller.name)
-    data = {"format": row.format}
-    audit.note(session, actor=caller.name, action="version.create", subject=f"{model}/{row.number}", data=data)
-    return _versions(session, [row])[0]
+    files = {
+        "train_program": body.train_program,
+        "eval_program": body.eval_program,
+        "weights": body.weights,
+        "file": body.file,
+    }
+    with parts.database.reading() as session:
+        service.get_model(session, model)
+        service.check_files(session, parts.blobs, body.format, files)
+    # Opened only now: looking at the bytes takes a while.
+    with parts.database.transaction() as session:
+        row = service.create_version(
+            session,
+            model=model,
+            format=body.format,
+            **files,
+            source=VersionSource.UPLOADED,
+            parent_id=None,
+            lineage={"notes": body.notes} if body.notes else {},
+            actor=caller.name,
+        )
+        inspection.start(session, row, caller.name)
+        data = {"format": row.format}
+        audit.note(session, actor=caller.name, action="version.create", subject=f"{model}/{row.number}", data=data)
+        return _versions(session, [row])[0]
 
 
 @router.get("/models/{model}/versions")

@@ -16,6 +16,7 @@ from controller.artifacts.models import create_model, get_model, signature_of
 from controller.artifacts.stored import get_artifact, record_artifact
 from controller.artifacts.tables import EvaluationRow, VariantRow
 from controller.artifacts.versions import (
+    check_files,
     create_version,
     get_version,
     programs_of,
@@ -27,6 +28,7 @@ from controller.errors import NotFound
 
 __all__ = [
     "add_variant",
+    "check_files",
     "create_dataset",
     "create_model",
     "create_version",

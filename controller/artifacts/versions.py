@@ -18,7 +18,7 @@ from controller.artifacts import checks, formats
 from controller.artifacts.lineage import VersionSource, VersionState
 from controller.artifacts.models import check_signature
 from controller.artifacts.stored import get_artifact, open_blob, reader
-from controller.artifacts.tables import ArtifactRow, ModelRow, VersionRow
+from controller.artifacts.tables import ModelRow, VersionRow
 from controller.blobs import BlobStore
 from controller.db import utc_now
 from controller.errors import Conflict, Invalid, NotFound
@@ -50,23 +50,19 @@ def create_version(
     eval_program: str | None = None,
     weights: str | None = None,
     file: str | None = None,
-    blobs: BlobStore | None = None,
 ) -> VersionRow:
-    """Give a model its next version. What comes from outside (`uploaded`) is checked, so it needs `blobs`.
+    """Give a model its next version; of what comes from outside (`uploaded`) the files were checked (`check_files`).
 
     Raises:
         NotFound: `model.not_found`, `artifact.not_found`.
-        Invalid: `model.not_a_program`, `model.bad_weights`, `artifact.too_large`, what `formats.check_file` refuses.
     """
     # The lock makes two at once count one after the other.
     if session.get(ModelRow, model, with_for_update=True) is None:
         raise NotFound("model.not_found", f"There is no model {model[:64]}.")
     named = {"train_program": train_program, "eval_program": eval_program, "weights": weights, "file": file}
-    artifacts = {what: get_artifact(session, sha256) for what, sha256 in named.items() if sha256 is not None}
-    if source is VersionSource.UPLOADED:
-        if blobs is None:
-            raise ValueError("an uploaded version is checked, so it needs the blobs")
-        _check(blobs, artifacts, format)
+    for sha256 in named.values():
+        if sha256 is not None:
+            get_artifact(session, sha256)
     latest = session.scalar(select(func.max(VersionRow.number)).where(VersionRow.model == model))
     row = VersionRow(
         model=model,
@@ -88,6 +84,28 @@ def create_version(
     data = {"source": row.source, "state": row.state}
     events.record(session, "version.created", subject=f"{row.model}/{row.number}", data=data)
     return row
+
+
+def check_files(session: Session, blobs: BlobStore, format: str, files: Mapping[str, str | None]) -> None:
+    """Look at the uploaded files of a version, piece by piece; takes a while, so nothing may wait for the session.
+
+    Args:
+        files: `train_program`, `eval_program`, `weights`, `file`: digests.
+
+    Raises:
+        NotFound: `artifact.not_found`.
+        Invalid: `model.not_a_program`, `model.bad_weights`, `artifact.too_large`, what `formats.check_file` refuses.
+    """
+    for what, sha256 in files.items():
+        if sha256 is None:
+            continue
+        row = get_artifact(session, sha256)
+        if what == "file":
+            formats.check_file(open_blob(blobs, row, most=formats.MAX_FILE_BYTES), row.size_bytes, format)
+        elif what == "weights":
+            checks.check_weights(reader(blobs, row, most=checks.MAX_TENSOR_FILE_BYTES), row.size_bytes)
+        else:
+            checks.check_program(open_blob(blobs, row, most=formats.MAX_FILE_BYTES), what.removesuffix("_program"))
 
 
 def get_version(session: Session, model: str, number: int) -> VersionRow:
@@ -181,13 +199,3 @@ def _judge(session: Session, row: VersionRow, state: VersionState, code: str = "
     session.flush()
     data = {"state": row.state, "code": code}
     events.record(session, "version.inspected", subject=f"{row.model}/{row.number}", data=data)
-
-
-def _check(blobs: BlobStore, artifacts: Mapping[str, ArtifactRow], format: str) -> None:
-    for what, row in artifacts.items():
-        if what == "file":
-            formats.check_file(open_blob(blobs, row, most=formats.MAX_FILE_BYTES), row.size_bytes, format)
-        elif what == "weights":
-            checks.check_weights(reader(blobs, row, most=checks.MAX_TENSOR_FILE_BYTES), row.size_bytes)
-        else:
-            checks.check_program(open_blob(blobs, row, most=formats.MAX_FILE_BYTES), what.removesuffix("_program"))

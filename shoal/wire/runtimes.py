@@ -25,6 +25,7 @@ _DISTRIBUTIONS: Final = {
     "executorch": "executorch",
 }
 _EVERY_RUNTIME: Final = ("numpy", "safetensors")  # what no back end does without
+_NEEDED: Final = {"executorch": "torch"}  # its binding imports it
 _EIM_PROTOCOL: Final = "1"
 _EIM_MACHINES: Final = ("x86_64", "aarch64")
 # Debian's packages serve the system's Python alone (armnn_runtime.py).
@@ -36,7 +37,11 @@ def available_runtimes() -> dict[str, str]:
     """Give the installed runtimes with their versions, in the order of their names."""
     if any(_version(distribution) is None for distribution in _EVERY_RUNTIME):
         return {}
-    found = {name: _version(distribution) for name, distribution in _DISTRIBUTIONS.items()}
+    found = {
+        name: _version(distribution)
+        for name, distribution in _DISTRIBUTIONS.items()
+        if name not in _NEEDED or _version(_NEEDED[name]) is not None
+    }
     found["armnn"] = _armnn_version()
     if platform.system() == "Linux" and platform.machine() in _EIM_MACHINES:
         found["edgeimpulse"] = _EIM_PROTOCOL

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import secrets
-import shutil
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import pytest
 from controller.blobs import BlobStore
 from controller.errors import Invalid, NotFound, Unavailable
 from controller.settings import BlobsAt
+from tests import objectstore
 from tests.objectstore import BUCKET, ObjectStore
 from tests.rig import wait_for
 
@@ -52,19 +52,32 @@ class House:
         """Give every file, also those that no name leads to, such as the parts of an upload."""
         return sorted(path.name for folder in self.folders for path in folder.rglob("*") if path.is_file())
 
-    def forget_unfinished(self) -> None:
-        """Clear away what a killed upload left, as a rule of the bucket does."""
-        shutil.rmtree(self.folders[-1])
+
+def in_folder(folder: Path) -> House:
+    return House(BlobsAt(url=(folder / "a folder").as_uri()), [folder])
+
+
+def in_store(store: ObjectStore, state: Path) -> House:
+    prefix = f"{state.name}-{secrets.token_hex(4)}"
+    at = store.settings(state, prefix=prefix).blobs_at()
+    return House(at, [store.folder / BUCKET / prefix, store.unfinished()])
 
 
 @pytest.fixture(params=["folder", "s3"])
 def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
     if request.param == "folder":
-        return House(BlobsAt(url=(tmp_path / "a folder").as_uri()), [tmp_path])
-    store: ObjectStore = request.getfixturevalue("object_store")
-    prefix = f"{tmp_path.name}-{secrets.token_hex(4)}"
-    at = store.settings(tmp_path, prefix=prefix).blobs_at()
-    return House(at, [store.folder / BUCKET / prefix, store.unfinished()])
+        return in_folder(tmp_path)
+    return in_store(request.getfixturevalue("object_store"), tmp_path)
+
+
+@pytest.fixture(params=["folder", "s3"])
+def lone_house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+    """One with a server of its own, which is still busy with what a killed sender left: no other test sees that."""
+    if request.param == "folder":
+        yield in_folder(tmp_path)
+        return
+    with objectstore.serve(tmp_path / "objects") as store:
+        yield in_store(store, tmp_path)
 
 
 def sha256_of(data: bytes) -> str:
@@ -196,18 +209,17 @@ def test_stream_when_it_is_deleted_meanwhile_then_is_not_found_and_never_other_b
     assert first == LARGE[: len(first)]
 
 
-def test_put_when_its_process_is_killed_then_no_name_leads_to_what_came(house: House) -> None:
+def test_put_when_its_process_is_killed_then_no_name_leads_to_what_came(lone_house: House) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", HALF, json.dumps(asdict(house.at)), sha256_of(LARGE)], stdout=subprocess.PIPE
+        [sys.executable, "-c", HALF, json.dumps(asdict(lone_house.at)), sha256_of(LARGE)], stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     with process.stdout as said:
         assert said.readline() == b"half\n"
         process.kill()
         process.wait()
-    assert list(house.blobs.every()) == []
-    assert not house.blobs.exists(sha256_of(LARGE))
-    house.forget_unfinished()
+    assert list(lone_house.blobs.every()) == []
+    assert not lone_house.blobs.exists(sha256_of(LARGE))
 
 
 def test_link_when_in_a_folder_then_there_is_none(tmp_path: Path) -> None:

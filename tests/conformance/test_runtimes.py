@@ -356,7 +356,11 @@ def test_option_when_it_is_not_available_here_then_is_refused_by_name(
 def test_memory_when_loaded_and_unloaded_twenty_times_then_is_given_back(
     fresh: Callable[[str], Running], kind: Kind
 ) -> None:
-    """A leaked 16 MiB model a load would leave 320. OpenVINO keeps memory for one or two models, now more, now less."""
+    """A 16 MiB model leaked in each third load would leave 80 MiB in fifteen, in each load 240.
+
+    OpenVINO keeps the weights of none, one or two models, now more, now less, whatever their number: what grows is seen
+    in the least that is left of five times.
+    """
     assert kind.large is not None
     runner, data = fresh(kind.runtime), kind.large()
 
@@ -365,14 +369,18 @@ def test_memory_when_loaded_and_unloaded_twenty_times_then_is_given_back(
         runner.infer(input=np.ones((1, 2048), np.float32))
         return runner.memory_bytes()
 
+    def left() -> int:
+        load()
+        runner.ask("unload")
+        return runner.memory_bytes()
+
     for _ in range(3):
         load()
-    runner.ask("unload")
-    before = runner.memory_bytes()
-    loaded = [load() for _ in range(20)]
-    runner.ask("unload")
-    assert min(loaded) - before >= 12 * 2**20
-    assert runner.memory_bytes() - before <= 24 * 2**20
+    before = min(left() for _ in range(5))
+    loaded = [load() for _ in range(10)]
+    after = min(left() for _ in range(5))
+    assert min(loaded) - after >= 12 * 2**20
+    assert after - before <= 40 * 2**20
     assert runner.ask("infer", tensors=b"")["code"] == "model.not_loaded"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from controller.db import Database
 from tests.e2e.browser import FLAGS, PATIENCE_MS, dashboard_settings
@@ -62,16 +62,23 @@ def dashboard_url(controller: Controller, tmp_path: Path) -> Iterator[str]:
     assert log.read_text() == f"Dashboard: {url}\n"
 
 
-@pytest.fixture
-def page(chromium_program: str) -> Iterator[Page]:
-    """A page of a browser; nothing failed in it."""
-    problems: list[str] = []
+@pytest.fixture(scope="module")
+def browser(chromium_program: str) -> Iterator[Browser]:
+    """A browser; of a module, as other tests' event loops cannot run beside its own."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_program, args=list(FLAGS))
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        yield page
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of a visitor of its own, as a new browser would have it; nothing failed in it."""
+    problems: list[str] = []
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    yield page
+    page.close()
     assert problems == []

@@ -17,12 +17,12 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from controller import migrate
 from controller.artifacts import service as artifacts
 from controller.artifacts.tables import ModelRow, VariantRow, VersionRow
 from controller.blobs import BlobStore
 from controller.db import Database, utc_now
 from controller.settings import Settings
+from tests.databases import make_tables
 from tests.models import WEIGHTS, golden_of, linear_onnx
 from tests.registry import signature_row
 from tests.rig import BrokerAt, free_port, is_listening, wait_for
@@ -45,7 +45,7 @@ class Controller:
             **(settings or {}),
         }
         self.database = Database(database_url or f"sqlite:///{broker.state / 'shoal.db'}")
-        migrate.upgrade(self.database)
+        make_tables(self.database)
         self.blobs = BlobStore(Settings.from_environment(self._environment).blobs_at())
         self._log = (broker.state / "controller.log").open("ab")
         self.start()

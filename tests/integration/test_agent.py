@@ -19,7 +19,6 @@ from agent.door import Door
 from agent.errors import AgentError
 from agent.identity import Identity
 from agent.settings import Settings as AgentSettings
-from controller import migrate
 from controller.blobs import BlobStore
 from controller.db import Database
 from controller.devices import enrollment
@@ -31,6 +30,7 @@ from controller.server import listen
 from controller.settings import Settings
 from shoal.schemas.devices import EnrollmentTokenRequest
 from shoal.wire.devices import ArtifactRef
+from tests.databases import make_tables
 from tests.objectstore import Between, ObjectStore
 
 DATA = os.urandom(2_499_999) + b"\1"  # more than the door and the device move at once
@@ -45,7 +45,7 @@ class Controller:
         self.keys = Keys.open(state)
         settings = settings or Settings(state=state, max_upload_bytes=4_000_000)
         self.database = Database(settings.resolved_database_url())
-        migrate.upgrade(self.database)
+        make_tables(self.database)
         self.blobs = BlobStore(settings.blobs_at())
         parts = device_door.Parts(settings=settings, database=self.database, keys=self.keys, blobs=self.blobs)
         certificate, key = self.keys.issue_server_certificate(["127.0.0.1"])

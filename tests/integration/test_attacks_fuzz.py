@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from controller import migrate, server
+from controller import server
 from controller.blobs import BlobStore
 from controller.db import Database, utc_now
 from controller.devices import enrollment
@@ -29,6 +29,7 @@ from controller.settings import Settings
 from shoal.schemas.devices import EnrollmentTokenRequest
 from shoal.wire import envelope, signing, topics
 from shoal.wire.devices import EnrollRequest
+from tests.databases import make_tables
 from tests.rows import add_device
 
 DEVICE = "d-abcdefghijklmno2"
@@ -118,7 +119,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     configured, keys = Settings(state=state), Keys.open(state)
     database = Database(configured.resolved_database_url())
     blobs = BlobStore(configured.blobs_at())
-    migrate.upgrade(database)
+    make_tables(database)
     with database.transaction() as session:
         add_device(session, DEVICE, public_key=signing.raw_public_key(KEY.public_key()))
         wanted = EnrollmentTokenRequest(max_uses=10_000)

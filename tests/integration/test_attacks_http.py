@@ -28,7 +28,7 @@ from agent.door import Door
 from agent.errors import AgentError
 from agent.identity import Identity
 from agent.settings import Settings as AgentSettings
-from controller import migrate, server
+from controller import server
 from controller.blobs import BlobStore
 from controller.db import Database, utc_now
 from controller.devices import enrollment
@@ -40,6 +40,7 @@ from controller.settings import Settings
 from shoal.schemas.devices import EnrollmentTokenRequest
 from shoal.wire import signing
 from shoal.wire.devices import EnrollAnswer, EnrollRequest, Facts, RenewRequest
+from tests.databases import make_tables
 
 NOBODY = ""
 
@@ -51,7 +52,7 @@ class House:
         self.settings = Settings(state=state)
         self.keys = Keys.open(state)
         self.database = database or Database(self.settings.resolved_database_url())
-        migrate.upgrade(self.database)
+        make_tables(self.database)
         self.blobs = BlobStore(self.settings.blobs_at())
         parts = device_door.Parts(settings=self.settings, database=self.database, keys=self.keys, blobs=self.blobs)
         self._listening = server.listen("127.0.0.1", 0)

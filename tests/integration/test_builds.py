@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from controller import events, migrate
+from controller import events
 from controller.artifacts.tables import VersionRow
 from controller.compression import building, policies, service
 from controller.compression.policies import Builder
@@ -20,12 +20,13 @@ from controller.jobs.tables import JobRow, TrialRow
 from controller.profiles.resolver import Limits
 from controller.profiles.tables import BuildPolicyRow, ProfilingRow
 from shoal.schemas.profiles import BuildPolicy
+from tests.databases import make_tables
 from tests.profiling import PI4, PI5, add_datasets, add_machine, add_variant, add_version, open_profiles
 
 
 @pytest.fixture
 def database(empty_database: Database) -> Database:
-    migrate.upgrade(empty_database)
+    make_tables(empty_database)
     with empty_database.transaction() as session:
         add_version(session)
         add_datasets(session)

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from controller import migrate
 from controller.artifacts import service as artifacts
 from controller.blobs import BlobStore
 from controller.db import Database, utc_now
@@ -18,6 +17,7 @@ from controller.executions.retries import ErrorClass, class_of
 from controller.executions.states import ExecutionState
 from controller.executions.tables import ExecutionRow
 from shoal.schemas.executions import CommandRequest
+from tests.databases import make_tables
 from tests.rows import add_device
 
 DEVICE = "d-abcdefghijklmno2"
@@ -26,7 +26,7 @@ LOG = {"sha256": "a" * 64, "size_bytes": 5000}
 
 @pytest.fixture
 def session(empty_database: Database) -> Iterator[Session]:
-    migrate.upgrade(empty_database)
+    make_tables(empty_database)
     with empty_database.transaction() as session:
         add_device(session, DEVICE, online=True)
         yield session

@@ -13,7 +13,6 @@ import numpy as np
 import psutil
 import pytest
 
-from controller import migrate
 from controller.artifacts.lineage import DatasetRole
 from controller.db import Database
 from controller.keys import Keys
@@ -26,6 +25,7 @@ from shoal.schemas.jobs import Job, Trial
 from shoal.training.programs import read_weights
 from shoal.wire.tensors import decode_tensors, encode_tensors
 from tests.compressing import Controller, everything, split, trained
+from tests.databases import make_tables
 from tests.rig import free_port, is_listening, wait_for
 
 FP32_ONLY = [{"name": "fp32", "runtimes": ["onnxruntime"]}]
@@ -298,7 +298,7 @@ def is_healthy(stranger: Client) -> bool:
 def test_api_when_started_then_imports_neither_torch_nor_ray(tmp_path: Path) -> None:
     Keys.open(tmp_path)
     database = Database(f"sqlite:///{tmp_path / 'shoal.db'}")
-    migrate.upgrade(database)
+    make_tables(database)
     database.close()
     port = free_port()
     environment = {**os.environ, "SHOAL_STATE": str(tmp_path), "SHOAL_API_PORT": str(port)}

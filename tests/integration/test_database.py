@@ -1,6 +1,7 @@
 """The schema made by the migrations, transactions and waking, on both databases."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from controller.devices.tables import DeviceRow
 from controller.events import EventRow, WakeUp
 from controller.executions.tables import CommandRow, ExecutionRow
 from controller.observe import RefusalRow
+from tests.databases import make_tables
 
 
 def test_migrations_when_applied_twice_then_tables_are_those_of_the_code(empty_database: Database) -> None:
@@ -81,7 +83,7 @@ def test_migrations_when_selectors_are_objects_then_become_text_and_go_back(empt
 
 
 def test_transaction_when_it_fails_then_nothing_of_it_is_left(empty_database: Database) -> None:
-    migrate.upgrade(empty_database)
+    make_tables(empty_database)
     with pytest.raises(ZeroDivisionError), empty_database.transaction() as session:
         events.record(session, "device.enrolled", subject="d")
         session.flush()
@@ -90,8 +92,26 @@ def test_transaction_when_it_fails_then_nothing_of_it_is_left(empty_database: Da
         assert session.scalars(select(EventRow)).all() == []
 
 
+def test_transaction_when_it_ends_in_another_thread_then_the_next_one_can_write(empty_database: Database) -> None:
+    """As a request's does, which the door hands from thread to thread."""
+    make_tables(empty_database)
+
+    def write(name: str) -> None:
+        with empty_database.transaction() as session:
+            events.record(session, name, subject="d")
+
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second, ThreadPoolExecutor(1) as third:
+        opened = empty_database.transaction()
+        events.record(first.submit(opened.__enter__).result(), "a", subject="d")
+        second.submit(opened.__exit__, None, None, None).result()
+        third.submit(write, "b").result(10)
+        first.submit(write, "c").result(10)
+    with empty_database.reading() as session:
+        assert set(session.scalars(select(EventRow.name))) == {"a", "b", "c"}
+
+
 def test_event_when_committed_then_wakes_who_waits(empty_database: Database) -> None:
-    migrate.upgrade(empty_database)
+    make_tables(empty_database)
     wake_up = WakeUp(empty_database)
     seen = wake_up.wait(-1, 0)
     with empty_database.transaction() as session:
@@ -101,7 +121,7 @@ def test_event_when_committed_then_wakes_who_waits(empty_database: Database) -> 
 
 
 def test_refusals_when_repeated_then_are_counted_in_one_row(empty_database: Database) -> None:
-    migrate.upgrade(empty_database)
+    make_tables(empty_database)
     for _ in range(3):
         with empty_database.transaction() as session:
             observe.count_refusal(session, door="mqtt", device_id="", code="topic.unknown", message="m")
@@ -112,7 +132,7 @@ def test_refusals_when_repeated_then_are_counted_in_one_row(empty_database: Data
 def test_events_when_pruned_then_newer_ones_and_the_session_that_agents_follow_stay(
     empty_database: Database,
 ) -> None:
-    migrate.upgrade(empty_database)
+    make_tables(empty_database)
     with empty_database.transaction() as session:
         for name in (events.SESSION_BEGUN, "device.online", "device.offline"):
             events.record(session, name, subject="d-a")

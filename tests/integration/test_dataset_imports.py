@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 from sqlalchemy.orm import Session
 
-from controller import migrate
 from controller.artifacts import service as artifacts
 from controller.artifacts.dataset_file import DatasetFigures
 from controller.artifacts.tables import DatasetRow, ModelRow
@@ -27,6 +26,7 @@ from controller.jobs.work import JobFailed, Task
 from controller.settings import Settings
 from shoal.schemas.artifacts import DatasetRequest
 from shoal.wire.tensors import decode_tensors
+from tests.databases import make_tables
 from tests.objectstore import ObjectStore
 
 RANDOM = np.random.default_rng(1)
@@ -73,7 +73,7 @@ class Registry:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.database = Database(settings.resolved_database_url())
-        migrate.upgrade(self.database)
+        make_tables(self.database)
         self.blobs = BlobStore(settings.blobs_at())
         self.report = Heard()
 

@@ -8,6 +8,7 @@ import ssl
 import threading
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import select
 
-from controller import migrate
 from controller.api.deps import Parts
 from controller.app import create_api
 from controller.auth import service as users
@@ -38,6 +38,7 @@ from controller.settings import Settings
 from shoal.wire import signing
 from shoal.wire.devices import EnrollAnswer, EnrollRequest, Facts
 from shoal.wire.tensors import encode_tensors
+from tests.databases import make_tables
 from tests.registry import signature_row
 
 FACTS = Facts(
@@ -74,7 +75,7 @@ class Controller:
         self.settings = Settings(state=state, max_upload_bytes=4_000_000)
         self.keys = Keys.open(state)
         self.database = database or Database(self.settings.resolved_database_url())
-        migrate.upgrade(self.database)
+        make_tables(self.database)
         self.blobs = BlobStore(self.settings.blobs_at())
         with self.database.transaction() as session:
             self.password = users.make_first_user(session) or ""
@@ -209,6 +210,17 @@ def test_query_when_it_has_a_parameter_that_no_endpoint_knows_then_is_refused_by
 def test_request_when_too_large_then_is_refused(controller: Controller) -> None:
     answer = controller.operator.post("/models", content=b"[" * (9 * 1024 * 1024))
     assert code_of(answer) == (413, "request.too_large")
+
+
+def test_requests_when_more_write_at_once_than_the_door_has_threads_then_all_are_done_at_once(
+    controller_on_both: Controller,
+) -> None:
+    def write(number: int) -> int:
+        body = {"name": f"token-{number}"}
+        return controller_on_both.operator.post("/enrollment-tokens", json=body, timeout=20).status_code
+
+    with ThreadPoolExecutor(120) as pool:
+        assert set(pool.map(write, range(240))) == {201}
 
 
 def test_artifact_when_uploaded_then_a_link_gives_it_whole_and_in_ranges(controller: Controller) -> None:

@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from controller import migrate
 from controller.db import Database, utc_now
 from controller.devices.lifecycle import DeviceState
 from controller.devices.tables import DeviceRow
@@ -20,6 +19,7 @@ from controller.executions.service import Fault, Work
 from controller.executions.states import ExecutionState, Priority
 from controller.executions.tables import ExecutionRow
 from shoal.wire.executions import ExecutionKind, ExecutionReport, Offer, ReportState
+from tests.databases import make_tables
 from tests.rows import add_device
 
 DEVICE = "d-abcdefghijklmno2"
@@ -27,7 +27,7 @@ DEVICE = "d-abcdefghijklmno2"
 
 @pytest.fixture
 def session(empty_database: Database) -> Iterator[Session]:
-    migrate.upgrade(empty_database)
+    make_tables(empty_database)
     with empty_database.transaction() as session:
         for device_id in (DEVICE, "d-bbbbbbbbbbbbbbb2"):
             add_device(session, device_id, online=True)

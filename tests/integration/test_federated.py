@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from controller import migrate
 from controller.artifacts import service as artifacts
 from controller.artifacts.tables import VersionRow
 from controller.blobs import BlobStore
@@ -29,6 +28,7 @@ from shoal.schemas.federated import FederatedRun
 from shoal.wire.devices import Will
 from shoal.wire.executions import Cancel, ExecutionReport, Offer, ReportState
 from shoal.wire.tensors import Tensors, decode_tensors, encode_tensors
+from tests.databases import make_tables
 from tests.device import Device
 from tests.learning import BASE, Learner, mean_of, register_model, run_request, train, upload
 from tests.rig import BrokerAt, Office, wait_for
@@ -281,7 +281,7 @@ class Registry:
 
 @pytest.fixture
 def registry(empty_database: Database, tmp_path: Path) -> Iterator[Registry]:
-    migrate.upgrade(empty_database)
+    make_tables(empty_database)
     blobs = BlobStore((tmp_path / "blobs").as_uri())
     with empty_database.transaction() as session:
         register_model(session, blobs)

@@ -3,7 +3,6 @@
 import pytest
 from sqlalchemy.orm import Session
 
-from controller import migrate
 from controller.api import fleet
 from controller.auth.permissions import Role
 from controller.auth.service import Caller
@@ -12,6 +11,7 @@ from controller.devices.tables import DeviceRow
 from controller.telemetry.alerts import State
 from controller.telemetry.tables import AlertRow
 from shoal.schemas.devices import Health
+from tests.databases import make_tables
 from tests.rows import add_device
 
 CALLER = Caller(user_id="u", name="a", role=Role.VIEWER, token_id="t")
@@ -20,7 +20,7 @@ WELL = {"healthy": 0, "alerting": 0, "flapping": 0, "offline": 0, "suspended": 0
 
 @pytest.fixture
 def fleet_of_seven(empty_database: Database) -> Database:
-    migrate.upgrade(empty_database)
+    make_tables(empty_database)
     with empty_database.transaction() as session:
         add_device(session, "d-a", labels={"site": "lyon", "a/b": "x"}, online=True)
         alerting = add_device(session, "d-b", labels={"site": "lyon"}, online=True)
@@ -69,7 +69,7 @@ def test_map_when_the_label_has_an_odd_name_or_none_is_named_then_it_is_counted_
 
 
 def test_map_when_there_is_no_device_then_it_is_empty(empty_database: Database) -> None:
-    migrate.upgrade(empty_database)
+    make_tables(empty_database)
     with empty_database.reading() as session:
         assert fleet.show_fleet_map(CALLER, session, "site").cells == []
         assert fleet.show_fleet_map(CALLER, session, None).cells == []

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from controller import events, migrate
+from controller import events
 from controller.db import Database, utc_now
 from controller.devices import changes, groups, identity, labels, service, sessions
 from controller.devices.lifecycle import DeviceState
@@ -17,6 +17,7 @@ from controller.errors import Conflict, Invalid, NotFound
 from controller.events import EventRow, WakeUp
 from shoal.wire.devices import Birth, Facts, FactsReport, Will
 from shoal.wire.rollouts import Reported, SlotReport
+from tests.databases import make_tables
 from tests.rows import add_device
 
 FACTS = Facts(hostname="h", machine="m", system="s", python="3", agent_version="1", runtimes={}, can_train=False)
@@ -24,7 +25,7 @@ FACTS = Facts(hostname="h", machine="m", system="s", python="3", agent_version="
 
 @pytest.fixture
 def database(empty_database: Database) -> Database:
-    migrate.upgrade(empty_database)
+    make_tables(empty_database)
     with empty_database.transaction() as session:
         for device_id in ("d-a", "d-b"):
             add_device(session, device_id, labels={"site": "lyon"}, facts={"memory_bytes": 2**30})

@@ -11,7 +11,6 @@ import psutil
 import pytest
 from sqlalchemy.orm import Session
 
-from controller import migrate
 from controller.db import Database
 from controller.errors import Conflict
 from controller.events import WakeUp
@@ -23,6 +22,7 @@ from controller.jobs.units import End, Plan, Unit
 from controller.jobs.work import Kind, Steps
 from controller.settings import Settings
 from tests.cluster import cluster
+from tests.databases import make_tables
 from tests.rig import wait_for
 
 
@@ -32,7 +32,7 @@ class Jobs:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.settings = Settings(state=folder, **settings)
         self.database = Database(self.settings.resolved_database_url())
-        migrate.upgrade(self.database)
+        make_tables(self.database)
         self.wake_up = WakeUp(self.database)
         self.kept: list[str] = []
         self.leads = True

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from controller import collection, migrate, removal
+from controller import collection, removal
 from controller.artifacts import service as artifacts
 from controller.artifacts.lineage import VersionSource
 from controller.artifacts.origins import origins
@@ -27,6 +27,7 @@ from controller.rollouts.tables import RolloutRow, RolloutTargetRow
 from shoal.schemas.artifacts import ModelRequest
 from shoal.wire.models import Task
 from shoal.wire.tensors import encode_tensors
+from tests.databases import make_tables
 from tests.models import WEIGHTS, linear_onnx
 from tests.registry import one_input, signature_row, tensors_row
 from tests.rows import add_device
@@ -38,7 +39,7 @@ class Registry:
     """A registry with the model `linear` and an ONNX file as its first version."""
 
     def __init__(self, database: Database, folder: Path) -> None:
-        migrate.upgrade(database)
+        make_tables(database)
         self.database = database
         self.blobs = BlobStore((folder / "blobs").as_uri())
         with database.transaction() as session:
@@ -52,16 +53,17 @@ class Registry:
 
     def upload(self, data: bytes, format: str = "onnx") -> str:
         with self.database.transaction() as session:
+            sha256 = self.keep(session, data)
+            artifacts.check_files(session, self.blobs, format, {"file": sha256})
             row = artifacts.create_version(
                 session,
                 model="linear",
                 format=format,
-                file=self.keep(session, data),
+                file=sha256,
                 source=VersionSource.UPLOADED,
                 parent_id=None,
                 lineage={},
                 actor="ann",
-                blobs=self.blobs,
             )
             inspection.start(session, row, "ann")
             return row.id

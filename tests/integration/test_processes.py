@@ -17,6 +17,7 @@ import urllib3
 from controller import migrate
 from controller.db import Database
 from controller.keys import Keys
+from tests.databases import make_tables
 from tests.rig import BrokerAt, free_port
 
 
@@ -131,7 +132,7 @@ def test_role_when_a_setting_is_no_number_then_names_it(tmp_path: Path) -> None:
 
 def test_all_when_the_disk_is_full_then_says_so_and_ends_with_1(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'shoal.db'}")
-    migrate.upgrade(database)
+    make_tables(database)
     database.close()
     limited = (
         "import resource, signal, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "

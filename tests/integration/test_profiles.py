@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from controller import migrate, removal
+from controller import removal
 from controller.artifacts.tables import VersionRow
 from controller.db import Database, utc_now
 from controller.devices import service as devices
@@ -26,12 +26,13 @@ from shoal.schemas.rollouts import RolloutRequest
 from shoal.wire.executions import ReportState
 from shoal.wire.profiles import ProfileSpec
 from shoal.wire.rollouts import Desired, GoldenResult, Receipt
+from tests.databases import make_tables
 from tests.profiling import FAST, PI4, PI5, SLOW, add_machine, add_variant, add_version, answer, open_profiles, result
 
 
 @pytest.fixture
 def session(empty_database: Database) -> Iterator[Session]:
-    migrate.upgrade(empty_database)
+    make_tables(empty_database)
     with empty_database.transaction() as session:
         yield session
 

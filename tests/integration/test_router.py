@@ -5,7 +5,6 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
 
-from controller import migrate
 from controller.blobs import BlobStore
 from controller.db import Database, utc_now
 from controller.devices.tables import DeviceRow
@@ -16,6 +15,7 @@ from controller.observe import RefusalRow
 from controller.settings import Settings
 from shoal.wire import envelope, signing, topics
 from shoal.wire.devices import Facts, FactsReport
+from tests.databases import make_tables
 from tests.rows import add_device
 
 DEVICE = "d-abcdefghijklmno2"
@@ -37,7 +37,7 @@ def test_message_when_the_database_cannot_keep_it_then_is_refused_and_the_batch_
     with database.engine.begin() as connection:
         connection.exec_driver_sql("DROP SCHEMA public CASCADE")
         connection.exec_driver_sql("CREATE SCHEMA public")
-    migrate.upgrade(database)
+    make_tables(database)
     key = Ed25519PrivateKey.generate()
     with database.transaction() as session:
         add_device(session, DEVICE, public_key=signing.raw_public_key(key.public_key()))

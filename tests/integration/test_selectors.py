@@ -8,13 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from controller import migrate
 from controller.db import Database, utc_now
 from controller.devices import export, groups, selectors
 from controller.devices.selector_language import Expression, Selector, parse
 from controller.devices.selector_sql import Scope, condition
 from controller.devices.tables import DeviceNumberRow, DeviceRow, DeviceTextRow, EnrollmentTokenRow
 from controller.errors import Invalid, NotFound, ShoalError
+from tests.databases import make_tables
 from tests.rows import add_device
 from tests.selecting import expressions, holds
 
@@ -76,7 +76,7 @@ MEMBERS = {"cameras": 'labels.site == "lyon" or flapping', "lamps": "facts.is_me
 
 @pytest.fixture
 def fleet(empty_database: Database) -> Database:
-    migrate.upgrade(empty_database)
+    make_tables(empty_database)
     with empty_database.transaction() as session:
         for device_id, columns in FLEET.items():
             add_device(session, device_id, **columns)

@@ -173,7 +173,10 @@ def test_rollout_when_steps_fail_by_the_profile_then_receipts_prove_the_others(
 def test_network_when_it_goes_by_the_profile_then_devices_are_lost_and_return(
     controller: Controller, simulate: Callable[..., Simulator]
 ) -> None:
-    simulator = simulate("--set", "offline_per_day=8640", "--set", "offline_s=1", "--set", "telemetry_interval_s=1")
+    simulator = simulate(
+        *("--set", "offline_per_day=8640", "--set", "offline_s=1"),
+        *("--set", "sample_interval_s=2", "--set", "telemetry_interval_s=1"),
+    )
     wait_for(lambda: simulator.told.get("sessions", 0) >= DEVICES + 20, 60)
     device_ids = list(ids(controller))
 

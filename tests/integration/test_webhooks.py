@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from controller import events, migrate
+from controller import events
 from controller.db import Database, utc_now
 from controller.errors import Conflict, Invalid
 from controller.events import EventRow, WakeUp
@@ -21,6 +21,7 @@ from controller.webhooks.poster import Poster
 from controller.webhooks.posting import Post
 from controller.webhooks.tables import DeliveryRow, WebhookRow
 from shoal.schemas.telemetry import WebhookRequest
+from tests.databases import make_tables
 from tests.rig import wait_for
 
 
@@ -66,7 +67,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def database(empty_database: Database) -> Database:
-    migrate.upgrade(empty_database)
+    make_tables(empty_database)
     return empty_database
 
 

@@ -25,7 +25,7 @@ from controller.compression.networks.sizes import free_sizes
 from shoal.training.programs import set_weights
 from shoal.wire.models import Datatype, Signature, TensorSpec
 
-_DATATYPES: Final = {
+DATATYPES: Final = {
     torch.bool: Datatype.BOOL,
     torch.uint8: Datatype.UINT8,
     torch.int8: Datatype.INT8,
@@ -36,7 +36,7 @@ _DATATYPES: Final = {
     torch.float32: Datatype.FP32,
     torch.float64: Datatype.FP64,
 }
-_TYPES: Final = {datatype: dtype for dtype, datatype in _DATATYPES.items()}
+_TYPES: Final = {datatype: dtype for dtype, datatype in DATATYPES.items()}
 _BATCH: Final = 2  # of example inputs: one of 1 would be specialised away
 _FIXED: Final = "fixed_layers"
 _FREE_SIZE: Final = 32  # of an example's other free axes
@@ -184,7 +184,7 @@ def cost(net: nn.Module, example_inputs: Sequence[Tensor]) -> Cost:
 
 
 def _spec(name: str, value: Any) -> TensorSpec:
-    if not isinstance(value, Tensor) or value.dtype not in _DATATYPES or not value.ndim:
+    if not isinstance(value, Tensor) or value.dtype not in DATATYPES or not value.ndim:
         raise Refused("recipe.unsupported_operator", f"{name} is no tensor with an axis of samples.")
     shape = [size if isinstance(size, int) else -1 for size in value.shape]
-    return TensorSpec(name, _DATATYPES[value.dtype], shape)
+    return TensorSpec(name, DATATYPES[value.dtype], shape)

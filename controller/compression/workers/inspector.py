@@ -21,25 +21,15 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
+from controller.compression.networks.layers import DATATYPES
 from controller.compression.workers.zeros import zeros_of
 from shoal.runtimes.frames import read_frame, write_frame
 from shoal.training.programs import WeightsMismatch, read_weights, set_weights
 from shoal.wire.errors import WireError
-from shoal.wire.models import Datatype, Signature, TensorSpec
+from shoal.wire.models import Signature, TensorSpec
 
 _BATCH: Final = 3  # not 1 or 2, which a program may have been made for
 _FREE: Final = 32
-_DATATYPES: Final = {
-    torch.bool: Datatype.BOOL,
-    torch.uint8: Datatype.UINT8,
-    torch.int8: Datatype.INT8,
-    torch.int16: Datatype.INT16,
-    torch.int32: Datatype.INT32,
-    torch.int64: Datatype.INT64,
-    torch.float16: Datatype.FP16,
-    torch.float32: Datatype.FP32,
-    torch.float64: Datatype.FP64,
-}
 
 
 class _Refused(Exception):
@@ -124,11 +114,11 @@ def _specs(program: ExportedProgram, kind: str, names: Sequence[str]) -> list[Te
     specs = []
     for name in names:
         value = values.get(name)
-        if not isinstance(value, torch.Tensor) or value.dtype not in _DATATYPES or value.dim() == 0:
+        if not isinstance(value, torch.Tensor) or value.dtype not in DATATYPES or value.dim() == 0:
             raise _Refused("model.bad_signature", f"The program's {kind} {name[:100]} is no tensor of samples.")
         shape = [size if isinstance(size, int) else -1 for size in value.shape]
         shown = kind if len(names) == 1 else name
-        specs.append(TensorSpec(name=shown, datatype=_DATATYPES[value.dtype], shape=shape))
+        specs.append(TensorSpec(name=shown, datatype=DATATYPES[value.dtype], shape=shape))
     if not specs:
         raise _Refused("model.bad_signature", f"The program has no {kind}.")
     return specs

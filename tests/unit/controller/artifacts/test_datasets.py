@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from controller import migrate
 from controller.artifacts import datasets, service
 from controller.artifacts.dataset_file import DatasetFigures
 from controller.artifacts.stored import record_artifact
@@ -15,6 +14,7 @@ from controller.artifacts.tables import ModelRow
 from controller.db import Database, utc_now
 from controller.errors import Conflict, Invalid, NotFound, ShoalError
 from shoal.schemas.artifacts import DatasetRequest
+from tests.databases import make_tables
 
 SHA256 = "ab" * 32
 X = {"datatype": "FP32", "shape": [1, 8, 8]}
@@ -24,7 +24,7 @@ Y = {"datatype": "INT64", "shape": []}
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
     database = Database(f"sqlite:///{tmp_path / 'shoal.db'}")
-    migrate.upgrade(database)
+    make_tables(database)
     with database.transaction() as session:
         record_artifact(session, SHA256, 1000, "test")
         session.add(model("digits", [spec("input", [-1, 1, 8, 8])]))

@@ -7,19 +7,19 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from controller import migrate
 from controller.db import Database
 from controller.errors import Conflict, NotFound
 from controller.events import EventRow
 from controller.jobs import service
 from controller.jobs.states import MAX_ATTEMPTS, JobState, TrialState
 from controller.jobs.tables import JobRow
+from tests.databases import make_tables
 
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
     database = Database(f"sqlite:///{tmp_path / 'shoal.db'}")
-    migrate.upgrade(database)
+    make_tables(database)
     with database.transaction() as session:
         yield session
     database.close()
