@@ -287,7 +287,7 @@ a.chip { color: var(--accent); }
   align-items: center; padding: 10px 14px 14px; }
 .ask-row .side-by-side { display: grid; grid-template-columns: 1fr 1fr; gap: 10px; grid-column: span 2; }
 .ask-row .notice { padding: 0; grid-column: 1 / -1; }
-.job-log { height: auto; min-height: 60px; max-height: 320px;
+.job-log { height: 300px;
   padding: 4px 14px 14px; font-size: 12.5px; white-space: pre-wrap; overflow-wrap: anywhere;
   font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 .job-log .line { white-space: pre-wrap; overflow-wrap: anywhere; }

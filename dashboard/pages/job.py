@@ -24,6 +24,7 @@ _EVERY_S: Final = 1.0
 _LINES: Final = 500  # that are shown of a log, the newest
 _PAGE: Final = 200
 _TRIALS: Final = 1000
+_STOPPED: Final = "stopped"
 _FIGURES: Final = ("accuracy", "size_bytes", "latency_p50_ms")
 
 
@@ -48,6 +49,7 @@ class _View:
         self._job_id = job_id
         self._known = 0  # the last line of the log that is shown
         self._settled: list[Trial] | None = None
+        self._tried: list[Trial] = []
         with heading(f"Job {format.tail(job_id)}", under=[("Jobs", "/jobs")]):
             self._state = Region("actions")
             self._cancel = form.button("Cancel", self._ask_cancel, test_id="cancel-job")
@@ -55,6 +57,16 @@ class _View:
             self._bar = Region("inside")
             self._notice = Notice(is_alarm=True, test_id="job-refusal")
             self._facts = Facts()
+        with grid() as self._charts:
+            hint = "the larger, the slower; ringed: on the front"
+            with section("Size against score", hint=hint):
+                self._pareto = Chart(
+                    test_id="trial-chart",
+                    height_px=320,
+                    label="Size against score of the trials; the table of trials has the same figures.",
+                )
+            with ui.element("div"):
+                self._sensitivity = SensitivityBox("No trial measured its layers.")
         with section("Trials", hint="a recipe for a runtime each", test_id="trials"):
             self._trials = Table(
                 [
@@ -71,16 +83,8 @@ class _View:
                 nothing="Nothing was tried yet.",
                 test_id="trial-table",
             )
-        with grid() as self._charts:
-            hint = "the larger, the slower; ringed: on the front"
-            with section("Size against score", hint=hint):
-                self._pareto = Chart(
-                    test_id="trial-chart",
-                    height_px=320,
-                    label="Size against score of the trials; the table of trials has the same figures.",
-                )
-            with ui.element("div"):
-                self._sensitivity = SensitivityBox("No trial measured its layers.")
+            self._with_stopped = ui.checkbox("", on_change=self._show_trials).classes("inside")
+            self._with_stopped.props('dense data-testid="with-stopped"')
         with section("Log", hint="the newest at the end", test_id="log"):
             self._log = ui.log(max_lines=_LINES).classes("job-log")
             self._log.props('role="log" aria-live="polite" aria-label="Log of the job" tabindex="0"')
@@ -109,7 +113,8 @@ class _View:
         self._bar.show((shown.progress, shown.state, progress_words(shown, now)), _draw_bar)
         self._notice.show(f"{shown.message} [{shown.code}]" if shown.code and not is_open else "")
         self._facts.show(job_facts(shown, now))
-        self._trials.show([trial_row(one) for one in data.trials])
+        self._tried = data.trials
+        self._show_trials()
         candidates = recipes.of_trials(data.trials)
         self._charts.set_visibility(bool(candidates))
         self._pareto.show(pareto_chart(candidates))
@@ -120,6 +125,14 @@ class _View:
             self._known = line.number
         self._silence.set_visibility(not self._known)
         self._log.set_visibility(bool(self._known))
+
+    def _show_trials(self) -> None:
+        """Show what was tried; what was given up untried only to who asks for it."""
+        stopped = sum(one.state == _STOPPED for one in self._tried)
+        self._with_stopped.set_text(stopped_words(stopped))
+        self._with_stopped.set_visibility(stopped > 0)
+        is_whole = bool(self._with_stopped.value)
+        self._trials.show([trial_row(one) for one in self._tried if is_whole or one.state != _STOPPED])
 
     def _ask_cancel(self) -> None:
         async def cancel() -> None:
@@ -143,6 +156,15 @@ def _every_trial(client: Client, job_id: str) -> list[Trial]:
         if cursor is None:
             break
     return trials
+
+
+def stopped_words(count: int) -> str:
+    """Say what a search has given up.
+
+    >>> stopped_words(1), stopped_words(24)
+    ('Show the one that was given up untried', 'Show the 24 that were given up untried')
+    """
+    return f"Show the {'one that was' if count == 1 else f'{count} that were'} given up untried"
 
 
 def progress_words(shown: Job, now: datetime) -> str:

@@ -66,12 +66,13 @@ def add_progress(controller: Controller, job_id: str) -> None:
         lines = (("info", "Exported."), ("warning", "The range of head is wide."))
         for number, (level, text) in enumerate(lines, 1):
             session.add(JobLineRow(job_id=job_id, number=number, at=utc_now(), level=level, text=text))
-        for recipe, figures in (
-            ("fp32", {**FIGURES, "size_bytes": 8192}),
-            ("int8", {**FIGURES, "sensitivity": LAYERS}),
+        for recipe, state, figures in (
+            ("fp32", "succeeded", {**FIGURES, "size_bytes": 8192}),
+            ("int8", "succeeded", {**FIGURES, "sensitivity": LAYERS}),
+            ("prune50", "stopped", {}),
         ):
             trial = TrialRow(job_id=job_id, key=recipe, recipe=recipe, steps=[], runtime="onnxruntime")
-            trial.state, trial.code, trial.message, trial.figures = "succeeded", "", "", figures
+            trial.state, trial.code, trial.message, trial.figures = state, "", "", figures
             trial.artifacts, trial.variant_id, trial.created_at = {}, None, utc_now()
             session.add(trial)
 
@@ -147,10 +148,13 @@ def test_compression_when_started_then_its_job_is_watched_live_and_cancelled(
     expect(page.get_by_test_id("progress-words")).to_contain_text("about 1 min left. Trying int8.")
     log = page.get_by_role("log")
     expect(log).to_contain_text("Exported.")
-    expect(log).to_contain_text("WARNING The range of head is wide.")
+    log.scroll_into_view_if_needed()
+    expect(log.get_by_text("WARNING The range of head is wide.")).to_be_in_viewport(ratio=1)
     trials = page.get_by_test_id("trial-table").locator("tbody tr")
     expect(trials).to_have_count(2)
     expect(trials.filter(has_text="int8")).to_contain_text("on it")
+    page.get_by_test_id("with-stopped").click()
+    expect(trials.filter(has_text="prune50")).to_contain_text("stopped")
     expect(page.get_by_test_id("trial-chart").locator("svg")).to_be_visible()
     expect(page.get_by_test_id("sensitivity-chart")).to_contain_text("head")
     page.get_by_test_id("cancel-job").click()
