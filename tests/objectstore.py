@@ -69,7 +69,8 @@ def serve(folder: Path) -> Iterator[ObjectStore]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_for(lambda: is_listening(port))
+        wait_for(lambda: process.poll() is not None or is_listening(port))
+        assert process.poll() is None, "the object store did not start"
         yield ObjectStore(f"http://127.0.0.1:{port}", folder)
     finally:
         process.terminate()

@@ -1,13 +1,18 @@
 """A controller on a real broker, for tests: everything but its HTTP doors."""
 
 import getpass
+import itertools
+import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+import psutil
 
 from controller import events
 from controller.blobs import BlobStore
@@ -22,6 +27,17 @@ from controller.settings import Settings
 from tests.databases import make_tables
 
 T = TypeVar("T")
+
+_PORTS = 5_500  # of each of four workers, from 10,000; connections have theirs above 32,768
+
+
+def _own_ports() -> Iterator[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
+    for number in itertools.count(os.getpid()):
+        yield 10_000 + worker * _PORTS + number % _PORTS
+
+
+_ports = _own_ports()
 
 
 @dataclass(frozen=True)
@@ -46,9 +62,22 @@ def broker_plan(folder: Path, port: int) -> BrokerPlan:
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Give a port that nobody else is about to take: below those of connections, and of this worker alone."""
+    for port in _ports:
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+def children_of(process_id: int, words: str) -> list[psutil.Process]:
+    """Give the living children of a process whose command line has these words."""
+    found = []
+    for child in psutil.Process(process_id).children():
+        with suppress(psutil.Error):  # it ends just now, or has ended and nobody has asked how
+            if words in child.cmdline():
+                found.append(child)
+    return found
 
 
 def is_listening(port: int) -> bool:

@@ -32,7 +32,7 @@ from shoal.wire.tensors import encode_tensors
 from tests.e2e.voyage import Agent, Controller, online
 from tests.models import WEIGHTS, samples
 from tests.registry import let_pass, one_input
-from tests.rig import BrokerAt, wait_for
+from tests.rig import BrokerAt, children_of, wait_for
 
 DATASET = "local"
 MANY = 1000  # local epochs of 3,200 samples: many seconds on any machine
@@ -188,7 +188,7 @@ def trained_here(files: ProgramFiles, agent: Agent, offer: Offer) -> bytes:
 
 
 def trainers(agent: Agent) -> list[psutil.Process]:
-    return [child for child in psutil.Process(agent.process.pid).children() if "agent.training" in child.cmdline()]
+    return children_of(agent.process.pid, "agent.training")
 
 
 def test_offer_when_done_then_its_update_is_uploaded_and_the_same_offer_gets_the_same_report(

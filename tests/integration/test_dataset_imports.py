@@ -1,6 +1,7 @@
 """Imports of data sets: the job's own function with the real sandbox, on a folder and on an S3 server."""
 
 import io
+import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 from sqlalchemy.orm import Session
@@ -28,6 +28,7 @@ from shoal.schemas.artifacts import DatasetRequest
 from shoal.wire.tensors import decode_tensors
 from tests.databases import make_tables
 from tests.objectstore import ObjectStore
+from tests.rig import children_of
 
 RANDOM = np.random.default_rng(1)
 X = RANDOM.normal(size=(40, 3, 4)).astype(np.float32)
@@ -62,8 +63,7 @@ class Killer(Heard):
     def progress(self, share: float, message: str) -> None:
         super().progress(share, message)
         if message.startswith("Converting"):
-            sandboxes = [one for one in psutil.Process().children() if "controller.jobs.confine" in one.cmdline()]
-            for process in sandboxes:
+            for process in children_of(os.getpid(), "controller.jobs.confine"):
                 process.kill()
 
 

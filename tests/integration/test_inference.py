@@ -1,5 +1,6 @@
 """The controller's own runner of variants, each in a real sandboxed process."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from shoal.schemas.inference import InferInput, InferRequest
 from shoal.wire.runtimes import available_runtimes
 from tests.conftest import require
 from tests.models import WEIGHTS, linear_onnx, samples
-from tests.rig import wait_for
+from tests.rig import children_of, wait_for
 from tests.runtime_files import LINEAR, PAIR, eim, identity_onnx, linear_tflite, pair_onnx
 
 
@@ -34,8 +35,7 @@ def blobs(tmp_path: Path) -> Iterator[BlobStore]:
 
 def sandboxes() -> list[psutil.Process]:
     """The outermost process of each runner."""
-    children = psutil.Process().children()
-    return [child for child in children if "controller.jobs.confine" in child.cmdline()]
+    return children_of(os.getpid(), "controller.jobs.confine")
 
 
 def variant(blobs: BlobStore, data: bytes = linear_onnx(), runtime: str = "onnxruntime") -> VariantRow:

@@ -30,6 +30,7 @@ from shoal.training.programs import ProgramFiles, export_programs
 from shoal.wire.devices import ArtifactRef
 from shoal.wire.executions import ExecutionKind, Offer
 from shoal.wire.incremental import IncrementalUpdateSpec
+from tests.rig import children_of
 
 SINCE = "2026-01-01T00:00:00+00:00"
 NOON_US = 1_800_000_000_000_000
@@ -76,7 +77,7 @@ async def train(learning: Learning, files: ProgramFiles, name: str, update: Path
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "agent.training" in child.cmdline()]
+    return children_of(os.getpid(), "agent.training")
 
 
 async def until(is_so: Callable[[], bool]) -> None:
