@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from scenarios import fleet, stage
+from scenarios import fleet
 from scenarios.errors import StepFailed
 from scenarios.fleet import Address, AgentSettings
+from scenarios.harbour import leave
 from scenarios.stage import Stage
 from shoal.client import ApiError, Client, Unreachable
 from shoal.schemas.artifacts import DatasetRequest, DatasetRole, ModelRequest, Variant, Version, VersionRequest
@@ -290,17 +291,8 @@ def _sail(
     state = options.out.absolute() / "state"
     show = Stage(console, 1 + steps)
     with ExitStack() as opened:
-        opened.enter_context(stage.clean_folder(state))
-        ports = stage.free_ports(["api", "device", "broker", "dashboard"], {"dashboard": options.dashboard_port})
-        show.step("Start the system on embedded defaults")
-        with show.bar("starting") as shown:
-            shown(0.1, "broker, controller, dashboard")
-            address = opened.enter_context(fleet.system(state / "controller", ports))
-        console.print(f"    Dashboard  [bold]{address.dashboard_url}[/]", highlight=False)
-        console.print(f"    Log in as  [bold]{address.username}[/] / [bold]{address.password}[/]", highlight=False)
-        with Client(address.api_url) as anonymous:
-            token = anonymous.tokens.create(address.username, address.password, name="demo").token
-        bench = Workbench(opened.enter_context(Client(address.api_url, token)), show, address, state, opened)
+        address, client = leave(opened, show, console, state, options.dashboard_port)
+        bench = Workbench(client, show, address, state, opened)
         try:
             voyage(bench, options)
         finally:

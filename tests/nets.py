@@ -18,6 +18,7 @@ from controller.compression.networks.layers import exported
 from controller.compression.networks.samples import Samples
 from scenarios.errors import StepFailed
 from scenarios.watch.data import recordings
+from scenarios.watch.model import WatchNet
 from shoal.wire.models import Datatype, Signature, TensorSpec
 from shoal.wire.tensors import encode_tensors
 
@@ -51,31 +52,6 @@ class DigitsConvNet(nn.Module):
         return logits
 
 
-class WatchConvNet(nn.Module):
-    """Three 1-D convolutions over 100 steps of six channels, averaged over time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv1d(6, 32, 5, padding=2),
-            nn.BatchNorm1d(32),
-            nn.ReLU(),
-            nn.MaxPool1d(2),
-            nn.Conv1d(32, 64, 5, padding=2),
-            nn.BatchNorm1d(64),
-            nn.ReLU(),
-            nn.MaxPool1d(2),
-            nn.Conv1d(64, 64, 3, padding=1),
-            nn.BatchNorm1d(64),
-            nn.ReLU(),
-        )
-        self.head = nn.Linear(64, 7)
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.features(x).mean(dim=2))
-        return logits
-
-
 @dataclass(frozen=True)
 class Trained:
     """A trained net as a program, and the data that it was trained on and is measured on."""
@@ -100,7 +76,7 @@ def watch() -> Trained:
     """Smartwatch exercises of ten people; the last three are not trained on."""
     x, y, people = _watch_windows()
     order = np.concatenate([np.flatnonzero(people < 7), np.flatnonzero(people >= 7)])
-    return _trained(WatchConvNet(), x[order], y[order], int((people < 7).sum()), 6)
+    return _trained(WatchNet(), x[order], y[order], int((people < 7).sum()), 6)
 
 
 @cache

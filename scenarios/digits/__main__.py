@@ -9,14 +9,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from scenarios import fleet, stage
 from scenarios.digits import report as reports
 from scenarios.digits.controls import Controls
 from scenarios.digits.report import Report
 from scenarios.digits.voyage import STEPS, rest, sail
 from scenarios.errors import StepFailed
+from scenarios.harbour import leave
 from scenarios.stage import Stage
-from shoal.client import ApiError, Client, Unreachable
+from shoal.client import ApiError, Unreachable
 
 
 def main() -> int:
@@ -52,17 +52,7 @@ def _voyage(options: argparse.Namespace, console: Console) -> None:
     report = Report()
     show = Stage(console, 1 + STEPS)
     with ExitStack() as opened:
-        opened.enter_context(stage.clean_folder(state))
-        ports = stage.free_ports(["api", "device", "broker", "dashboard"], {"dashboard": options.dashboard_port})
-        show.step("Start the system on embedded defaults")
-        with show.bar("starting") as shown:
-            shown(0.1, "broker, controller, dashboard")
-            address = opened.enter_context(fleet.system(state / "controller", ports))
-        console.print(f"    Dashboard  [bold]{address.dashboard_url}[/]", highlight=False)
-        console.print(f"    Log in as  [bold]{address.username}[/] / [bold]{address.password}[/]", highlight=False)
-        with Client(address.api_url) as anonymous:
-            token = anonymous.tokens.create(address.username, address.password, name="demo").token
-        client = opened.enter_context(Client(address.api_url, token))
+        address, client = leave(opened, show, console, state, options.dashboard_port)
         controls = opened.enter_context(
             Controls(client=client, stage=show, report=report, address=address, state=state, seed=options.seed)
         )
