@@ -27,7 +27,7 @@ def open_archive(path: Path) -> zipfile.ZipFile:
     """
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OSError) as error:
+    except ZIP_ERRORS as error:
         with path.open("rb") as file:
             head = file.read(2)
         if head[:1] == b"\x80":
